@@ -1,0 +1,1 @@
+"""Who calls: a presented credential becomes a Principal, or nothing."""

@@ -1,0 +1,56 @@
+"""reserve and settle, the pure part: how much to take, and what it came to.
+
+Take the worst case at admission (input + the output that may come, priced at the dearest attempt); give back at the
+end what was not used. `Basis` says how sure the final charge is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.limits.scopes import Lease
+
+
+class Basis(StrEnum):
+    """Who said what an exchange used."""
+
+    PROVIDER = "provider"  # the provider's own usage
+    COUNTED = "counted"  # our count of what passed: the provider said nothing, or nothing credible
+    RESERVED = "reserved"  # the process died; the lease expired and was charged as reserved
+    NOTHING = "nothing"  # no byte left for a provider, or it refused before it worked
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The worst case of a request in tokens and nano-USD. `exact_input`: input was counted, not bounded."""
+
+    input_tokens: int
+    output_tokens: int
+    nano_usd: int
+    exact_input: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an exchange used, in one vocabulary for all dialects. `cached` and `cache_write` are part of
+    `input_tokens`, `reasoning` of `output_tokens`."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    basis: Basis = Basis.PROVIDER
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Evidence that every limit was asked and holds the estimate. `lease` is None where no limit applies."""
+
+    estimate: Estimate
+    lease: Lease | None = None

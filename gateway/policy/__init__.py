@@ -1,0 +1,1 @@
+"""Policies: the TOML that admins edit, compiled to a frozen set that knows file and line of every rule."""

@@ -1,0 +1,198 @@
+"""The policy set as it is used: frozen, resolved, every rule with its place in a file. Pure.
+
+`compile.py` makes it from the TOML; `decide.py` asks it. Levels are already joined here: a key's scopes list its own
+limits, its team's and its tenant's; its redaction is the strictest of all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Literal
+
+from gateway.errors import Rule
+from gateway.limits.scopes import Limit
+
+Action = Literal["replace", "mask", "block", "detect"]
+
+
+@dataclass(frozen=True, slots=True)
+class RedactionProfile:
+    """What to look for and what to do with it. Frozen and hashable: analysis workers and caches go by `digest`."""
+
+    name: str
+    entities: tuple[str, ...]
+    action: Action = "replace"
+    actions: tuple[tuple[str, Action], ...] = ()  # per entity, where it differs
+    on_error: Literal["deny", "allow"] = "deny"
+    unscannable: Literal["allow", "deny"] = "deny"
+    input: bool = True
+    output: bool = False
+    shadow: bool = False
+    countries: tuple[str, ...] = ()
+    score: float = 0.4
+    scores: tuple[tuple[str, float], ...] = ()
+    allow: tuple[str, ...] = ()  # texts that are never personal data
+    deny: tuple[tuple[str, str], ...] = ()  # (entity, text) that always are
+    patterns: tuple[tuple[str, str, float], ...] = ()  # (entity, regex, score)
+    deadline: float = 5.0  # seconds for one analysis
+    digest: str = ""
+    rule: Rule | None = None
+
+    def action_for(self, entity: str) -> Action:
+        """The action for one entity type."""
+        return dict(self.actions).get(entity, self.action)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Nano-USD per token. None: this kind is not priced apart and costs what `input` or `output` costs."""
+
+    provider: str
+    model: str  # may end in *
+    input: int
+    output: int
+    cached_input: int | None = None
+    cache_write: int | None = None
+    since: date | None = None
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One that may answer for a model: a provider (by its name in config.toml) and the model's name there."""
+
+    name: str
+    provider: str
+    model: str
+    weight: int
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What an application asks for. A wildcard `openai/*` has one version whose `model` is `*`: the rest of the name."""
+
+    name: str
+    versions: tuple[Version, ...]
+    rule: Rule
+    groups: frozenset[str] = frozenset()
+    sticky: Literal["key", "user", "conversation", "none"] = "none"
+    fallback: tuple[str, ...] = ()
+    disabled: Disabled | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disabled:
+    reason: str
+    until: datetime | None
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRules:
+    """What a caller may ask of a model: all levels joined (the smallest max, every force, every deny).
+    A name is `output_tokens`, a body parameter, or `tools.<type>` of a hosted tool."""
+
+    max: tuple[tuple[str, int, Rule], ...] = ()
+    force: tuple[tuple[str, object, Rule], ...] = ()
+    deny: tuple[tuple[str, Rule], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeTemplate:
+    """A scope before a request fills it in: `each` makes one counter per user or session, `model` is a pattern that
+    the asked model must match."""
+
+    id: str
+    limits: tuple[Limit, ...]
+    time_zone: str = "UTC"
+    each: Literal["user", "session"] | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeySecret:
+    """One of a key's valid secrets. `digest` is SHA-256 of the secret."""
+
+    id: str
+    digest: bytes
+    expires: datetime | None
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key with everything that its team and tenant add already joined."""
+
+    name: str
+    id: str  # counters and reports follow it
+    secrets: tuple[KeySecret, ...]
+    rule: Rule
+    tenant: str = "default"
+    team: str | None = None
+    models: tuple[tuple[str, ...], ...] = ()  # one group of patterns per level that says any: all must match
+    endpoints: tuple[frozenset[str], ...] = (frozenset({"inference"}),)  # likewise
+    redaction: RedactionProfile | None = None
+    scopes: tuple[ScopeTemplate, ...] = ()
+    request: RequestRules = RequestRules()
+    provider: str | None = None  # for calls without a model
+    require: tuple[tuple[str, str], ...] = ()  # provider labels that must be there
+    labels: tuple[tuple[str, str], ...] = ()
+    expires: datetime | None = None
+    disabled: tuple[Disabled, ...] = ()  # the key's own, its team's, its tenant's
+    on_failure: Literal["closed", "bounded", "open"] | None = None  # where the tenant is stricter than the process
+
+    @property
+    def governed(self) -> bool:
+        """Whether cost or text of every call must be visible: it has a token or money limit, or a redaction profile."""
+        return self.redaction is not None or any(
+            limit.unit != "requests" for scope in self.scopes for limit in scope.limits
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFacts:
+    """What policies must know of a provider in config.toml."""
+
+    name: str
+    kind: str
+    labels: tuple[tuple[str, str], ...] = ()
+    available: bool = True  # False: optional, and its key is missing
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """All of it. `hash` names this very set in records and in `x-gateway-decision`."""
+
+    hash: str
+    keys: Mapping[str, Key]  # by name
+    by_digest: Mapping[bytes, tuple[Key, KeySecret]]
+    models: Mapping[str, Model]  # by exact name
+    wildcards: tuple[Model, ...]  # longest prefix first
+    prices: tuple[Price, ...]  # most specific and latest first
+    providers: Mapping[str, ProviderFacts]
+    rules: tuple[Rule, ...]
+    not_enforced: tuple[Rule, ...] = ()  # accepted and checked, enforced by a later version
+    redaction: Mapping[str, RedactionProfile] = field(default_factory=dict)
+
+    def model(self, name: str) -> tuple[Model, str] | None:
+        """The model for a name, and what a wildcard's `*` stands for (else ""). None: nothing knows the name."""
+        found = self.models.get(name)
+        if found is not None:
+            return found, ""
+        for wildcard in self.wildcards:
+            prefix = wildcard.name[:-1]
+            if name.startswith(prefix) and len(name) > len(prefix):
+                return wildcard, name[len(prefix) :]
+        return None
+
+    def price(self, provider: str, model: str, on: date) -> Price | None:
+        """The most specific and latest price row of a provider's model that holds on a date."""
+        for row in self.prices:
+            if row.provider != provider or (row.since is not None and row.since > on):
+                continue
+            if row.model == model or (row.model.endswith("*") and model.startswith(row.model[:-1])):
+                return row
+        return None

@@ -1,0 +1,39 @@
+"""The evidence of deciding: what the policy set allows of this very request. Pure; only `decide.py` makes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.errors import Rule
+from gateway.identity.principal import Principal
+from gateway.limits.scopes import Scope
+from gateway.policy.compiled import Model, PolicySet, RedactionProfile
+from gateway.reading import Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Allowed, and on which terms. `models` are the asked model and its permitted fallbacks in order, each with what
+    its wildcard stands for; empty where the call names no model, and then `provider` serves it."""
+
+    policy: PolicySet
+    principal: Principal
+    ask: Ask
+    rule: Rule  # the rule that allowed it; a refusal carries its own
+    models: tuple[tuple[Model, str], ...] = ()
+    provider: str | None = None
+    require: tuple[tuple[str, str], ...] = ()  # labels that a provider must bear
+    scopes: tuple[Scope, ...] = ()
+    redaction: RedactionProfile | None = None
+    edits: tuple[tuple[str, object], ...] = ()  # body parameters to set on the way out: `force`, and a capped `max`
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def decision(self) -> str:
+        """What `x-gateway-decision` carries and `gateway explain` resolves: policy hash and rule number."""
+        return decision_id(self.policy, self.rule)
+
+
+def decision_id(policy: PolicySet, rule: Rule | None) -> str:
+    """`<policy hash, 12 characters>.<rule number>`."""
+    return f"{policy.hash[:12]}.{rule.number if rule is not None else 0}"

@@ -1,0 +1,173 @@
+"""What the journey asks of the world. Technologies implement these; only `app.py` knows which.
+
+Every method says what it may raise; anything else that is raised is a bug and ends as a 500 with an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.limits.reservation import Usage
+from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
+from gateway.policy.compiled import KeySecret, Key, RedactionProfile
+from gateway.reading import Ask
+from gateway.redaction.spans import Span
+
+
+class Clock(Protocol):
+    """Both clocks in seconds. Deadlines use `monotonic`, which an NTP step does not move."""
+
+    def now(self) -> float: ...
+    def monotonic(self) -> float: ...
+
+
+class KeyDirectory(Protocol):
+    """A synchronous snapshot of the keys."""
+
+    def find(self, digest: bytes) -> tuple[Key, KeySecret] | None:
+        """The key and which of its secrets, by SHA-256 of what was presented."""
+
+
+class LimitStore(Protocol):
+    """Counts. All of a claim's scopes are checked and taken in one step, or none is."""
+
+    async def admit(self, claim: Claim) -> Lease | Denial:
+        """Reserve. A claim with the same request id is counted once. Raises StoreFailure."""
+
+    async def settle(self, lease: Lease, charge: Charge) -> None:
+        """Replace the reservation by the charge, exactly once; a second call is a no-op. Raises StoreFailure."""
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        """Push the leases' expiry out while their exchanges are open. Raises StoreFailure."""
+
+    async def sweep(self) -> int:
+        """Charge expired leases as reserved; how many there were. Raises StoreFailure."""
+
+    async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
+        """How limits stand now; changes nothing. Raises StoreFailure."""
+
+    async def ping(self) -> None:
+        """Raises StoreFailure when the store cannot be reached."""
+
+    async def close(self) -> None: ...
+
+
+class Analyzer(Protocol):
+    """Finds personal data."""
+
+    async def analyze(self, texts: Sequence[str], profile: RedactionProfile) -> list[list[Span]]:
+        """Spans per text, sorted, not overlapping. Raises AnalyzerFailure on error, crash or `profile.deadline`."""
+
+    async def close(self) -> None: ...
+
+
+class TokenCounter(Protocol):
+    def count(self, text: str, model: str) -> int | None:
+        """Tokens of a text for a model, exactly; None where its ranks are not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """A request to a provider, framed by us: `headers` holds neither hop-by-hop fields nor a client's credential."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | AsyncIterator[bytes] | None
+    connect: float = 2.0  # seconds
+    first_byte: float = 120.0  # seconds until the head of the answer
+    gap: float = 120.0  # seconds between two chunks
+    total: float = 600.0  # seconds for the whole exchange
+
+
+class Upstream(Protocol):
+    """An answer that has begun. Always `close` it; closing early ends the provider's connection."""
+
+    status: int
+    headers: Mapping[str, str]  # lower-case names; the last of repeated ones
+
+    async def chunk(self) -> bytes:
+        """Next bytes as they came off the wire; b"" at the orderly end. Raises ProviderTimeout, ProviderBroken."""
+
+    def close(self) -> None: ...
+
+
+class Transport(Protocol):
+    """Bytes to and from providers. Never follows a redirect, never decompresses."""
+
+    async def send(self, request: UpstreamRequest) -> Upstream:
+        """Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
+
+    async def close(self) -> None: ...
+
+
+class Provider(Protocol):
+    """One wire dialect. Pure: it shapes requests and reads answers; `transport` moves them."""
+
+    name: str
+    kind: str
+    transport: Transport
+
+    def request(self, ask: Ask, model: str | None, body: bytes | AsyncIterator[bytes] | None,
+                headers: Mapping[str, str], timeout: float | None) -> UpstreamRequest:
+        """The upstream request for an ask. `headers` are the client's (lower-case names), from which the dialect
+        takes only what it knows to pass on; `model` is the provider's name of it."""
+
+    def usage(self, body: bytes) -> Usage | None:
+        """The usage that a whole (not streamed) answer reports; None if there is none or it is not credible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of our answer to the client."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+class Arrival(Protocol):
+    """A request that has come in: head read, body not yet."""
+
+    request_id: str
+    received: float  # monotonic seconds
+    method: str
+    path: str  # raw, as it came, query excluded
+    raw_query: str
+    headers: Mapping[str, str]  # lower-case names
+    peer: str
+
+    async def body(self, limit: int) -> bytes | None:
+        """The whole body; None when it is longer than `limit` bytes. Raises ClientTooSlow, ClientGone."""
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises ClientTooSlow, ClientGone."""
+
+
+class Reply(Protocol):
+    """The way back to the client. `begin` once, `write` any number of times, then `end` or `abort`."""
+
+    begun: bool
+
+    async def begin(self, head: Head) -> None: ...
+    async def write(self, data: bytes) -> None:
+        """Returns when the client's buffer takes more. Raises ClientGone."""
+
+    async def end(self) -> None: ...
+    def abort(self) -> None:
+        """Break the connection so that the client cannot take a truncated answer for a whole one."""
+
+
+class RecordSink(Protocol):
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Takes one record without waiting; encoding and writing happen off the path."""
+
+
+class Settler(Protocol):
+    """Takes settlements synchronously, so that it can be called from a `finally` under cancellation."""
+
+    def opened(self, lease: Lease) -> None:
+        """From now on the lease is renewed."""
+
+    def settle(self, lease: Lease, charge: Charge) -> None: ...

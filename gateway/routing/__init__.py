@@ -1,0 +1,1 @@
+"""Which provider and model version may answer, in which order."""

@@ -1,0 +1,1 @@
+"""The edge: sockets to the journey and back."""
