@@ -1,0 +1,231 @@
+"""The kinds of values a setting may have: how each is read from TOML or from the environment, and what is said when it
+is wrong. Messages name types and numbers; they never repeat a text, which might be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, time
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from gateway.identity.secrets import parse_hash
+from gateway.settings.secret import ALLOWED as SECRET_ALLOWED
+from gateway.settings.secret import Secret
+
+E = TypeVar("E", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a text needs of the place it was written at: `base` is the folder of relative paths, `environ` where
+    `env:` references look, and `variable` says that it came from the environment, where everything is a text."""
+
+    environ: Mapping[str, str]
+    base: Path
+    variable: bool
+
+
+class Written(str):
+    """A text with its origin."""
+
+    __slots__ = ("origin",)
+    origin: Origin
+
+    def __new__(cls, text: str, origin: Origin) -> Written:
+        self = super().__new__(cls, text)
+        self.origin = origin
+        return self
+
+
+def wrong(what: str, allowed: str) -> PydanticCustomError:
+    """An error in our own words; `what` continues a sentence that begins with the setting's name."""
+    return PydanticCustomError("gateway", "wrong", {"what": what, "allowed": allowed})
+
+
+def noun(value: object) -> str:
+    """What kind of value it is, without saying which."""
+    for kind, name in (
+        (bool, "true or false"), (str, "a text"), (int, "an integer"), (float, "a number with a fraction"),
+        (Mapping, "a table"), ((list, tuple), "an array"), ((date, time), "a date or time"),
+    ):  # fmt: skip
+        if isinstance(value, kind):  # type: ignore[arg-type]  # mypy joins the tuple's kinds to object
+            return name
+    return "nothing"
+
+
+def suggestion(word: str, allowed: Iterable[str]) -> str:
+    """`, did you mean 'port'?` or nothing."""
+    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f", did you mean '{near[0]}'?" if near else ""
+
+
+def integer(low: int, high: int) -> PlainValidator:
+    """An integer from `low` to `high`, both included."""
+
+    def check(value: object) -> int:
+        if _from_environment(value) and re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", str(value)):
+            value = int(str(value))
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise wrong(f"is {_said(value)}", allowed)
+        if not low <= value <= high:
+            raise wrong(f"is {value}", allowed)
+        return value
+
+    allowed = f"an integer from {low} to {high}"
+    return PlainValidator(check)
+
+
+def number(low: float, high: float) -> PlainValidator:
+    """A number above `low` and up to `high`."""
+
+    def check(value: object) -> float:
+        if _from_environment(value):
+            try:
+                value = float(str(value))
+            except ValueError:
+                raise wrong("is not a number", allowed) from None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise wrong(f"is {_said(value)}", allowed)
+        if not low < value <= high:
+            raise wrong(f"is {value}", allowed)
+        return float(value)
+
+    allowed = f"a number above {low:g} and up to {high:g}"
+    return PlainValidator(check)
+
+
+def _flag(value: object) -> bool:
+    if _from_environment(value):
+        value = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower(), value)
+    if not isinstance(value, bool):
+        raise wrong(f"is {_said(value)}", "true or false")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong(f"is {noun(value)}", "a text")
+    if not value.strip():
+        raise wrong("is empty", "a text")
+    return str(value)
+
+
+def choice(kind: type[E], note: str = "") -> PlainValidator:
+    """One of an enumeration's values. The word is repeated only where it looks like a slip of the pen."""
+    words = [member.value for member in kind]
+
+    def check(value: object) -> E:
+        word = str(value).strip().lower() if _from_environment(value) else value
+        if word in words:
+            return kind(word)
+        allowed = ", ".join(words) + note
+        if not isinstance(value, str):
+            raise wrong(f"is {noun(value)}", allowed)
+        meant = suggestion(str(word), words)
+        raise wrong(f"is '{word}'{meant}" if meant else "is none of the allowed words", allowed)
+
+    return PlainValidator(check)
+
+
+def _secret(value: object) -> Secret:
+    if not isinstance(value, str):
+        raise wrong(f"is {noun(value)}", SECRET_ALLOWED)
+    origin = value.origin if isinstance(value, Written) else Origin({}, Path(), variable=False)
+    try:
+        return Secret(str(value), origin.environ, origin.base)
+    except ValueError:
+        raise wrong("is a literal", SECRET_ALLOWED) from None
+
+
+def _hash(value: object) -> bytes:
+    digest = parse_hash(value) if isinstance(value, str) else None
+    if digest is None:
+        raise wrong("is not a hash", "sha256: and 64 hex digits in lower case (gateway keys new prints one)")
+    return digest
+
+
+def _path(value: object) -> Path:
+    text = _text(value)
+    return value.origin.base / text if isinstance(value, Written) else Path(text)
+
+
+HTTP = "an address such as https://api.example.com/v1, without user, password, query or fragment"
+
+
+def _base_url(value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong(f"is {noun(value)}", HTTP)
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise wrong("is not an HTTP address", HTTP)
+    if "@" in parts.netloc:
+        raise wrong("holds a user or a password", HTTP)
+    if parts.query or parts.fragment or not value.isprintable() or " " in value:
+        raise wrong("holds a query, a fragment or a blank", HTTP)
+    return str(value).rstrip("/")
+
+
+STORE_SCHEMES = ("memory", "redis", "rediss", "redis+sentinel", "redis+cluster")
+STORE = "memory://, redis://HOST:PORT/DB, rediss://…, redis+sentinel://… or redis+cluster://…"
+
+
+def _store_url(value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong(f"is {noun(value)}", STORE)
+    scheme, mark, rest = value.partition("://")
+    if not mark or scheme not in STORE_SCHEMES or not value.isprintable() or " " in value:
+        raise wrong("is not a store's address", STORE)
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, hosts = authority.rpartition("@")
+    if (at and ":" in user) or "password" in rest.partition("?")[2].lower():
+        raise wrong("holds a password", 'no password in it: [store] password = "env:NAME" or "file:PATH"')
+    if scheme == "memory" and rest:
+        raise wrong("is not a store's address", STORE)
+    if scheme != "memory" and not hosts:
+        raise wrong("names no host", STORE)
+    return str(value)
+
+
+def _tuple(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise wrong(f"is {noun(value)}", "an array")
+    return tuple(value)
+
+
+def _from_environment(value: object) -> bool:
+    return isinstance(value, Written) and value.origin.variable
+
+
+def _said(value: object) -> str:
+    """A value of the wrong type, in words that show no text."""
+    if _from_environment(value):
+        return "something else"
+    return str(value) if isinstance(value, float) else noun(value)
+
+
+def one_of(check: Callable[[object], object]) -> PlainValidator:
+    """A validator out of a function that raises `wrong`."""
+    return PlainValidator(check)
+
+
+FLAG = one_of(_flag)
+TEXT = one_of(_text)
+SECRET = one_of(_secret)
+HASH = one_of(_hash)
+PATH = one_of(_path)
+BASE_URL = one_of(_base_url)
+STORE_URL = one_of(_store_url)
+ARRAY = BeforeValidator(_tuple)

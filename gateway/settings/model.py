@@ -1,0 +1,245 @@
+"""The shape of config.toml, declared once: every table, every setting, its default and what it may be.
+
+Defaults are those of one process on one machine. A description is what `docs/configuration.md` and the messages
+about mistakes rest on. Values are immutable; `load.py` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.identity.admin import AdminToken, Role
+from gateway.policy.compiled import ProviderFacts
+from gateway.settings import kinds
+from gateway.settings.kinds import choice, integer, number
+from gateway.settings.secret import Secret, SecretUnavailable
+
+V = TypeVar("V")
+Named = Annotated[Mapping[str, V], AfterValidator(lambda table: MappingProxyType(dict(table)))]
+
+MIB = 1 << 20
+LONGEST = 24 * 3600.0  # seconds; more is a slip of the pen
+OPENAI = "https://api.openai.com/v1"
+
+
+class Kind(StrEnum):
+    """Wire dialects that this version speaks."""
+
+    OPENAI = "openai"
+    ECHO = "echo"
+
+
+class OnFailureMode(StrEnum):
+    """What happens to requests while the limit store cannot be reached."""
+
+    BOUNDED = "bounded"
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+class Level(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Format(StrEnum):
+    """`auto` is console where stdout is a terminal, and json elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Table(BaseModel):
+    """A table whose keys are all known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Server(Table):
+    """The listener that applications call."""
+
+    host: Annotated[str, kinds.TEXT] = "127.0.0.1"
+    port: Annotated[int, integer(0, 65535)] = 8080  # 0: any free one
+    workers: Annotated[int, integer(1, 256)] = 1  # processes
+    backlog: Annotated[int, integer(16, 65535)] = 2048  # aiohttp's 128 stalls bursts of connections for seconds
+    max_body_bytes: Annotated[int, integer(1024, 1024 * MIB)] = 64 * MIB  # of a body that is held to be read
+    header_seconds: Annotated[float, number(0, LONGEST)] = 10.0  # for a whole request head
+    body_seconds: Annotated[float, number(0, LONGEST)] = 30.0  # longest silence while a body comes
+    write_seconds: Annotated[float, number(0, LONGEST)] = 30.0  # longest time that a client may take nothing
+    keepalive_seconds: Annotated[float, number(0, LONGEST)] = 75.0  # idle connections; above a balancer's usual 60
+    drain_seconds: Annotated[float, number(0, LONGEST)] = 30.0  # for running exchanges, at shutdown
+
+
+class Health(Table):
+    """/livez /readyz /startupz /metrics: no credential, nothing secret."""
+
+    host: Annotated[str, kinds.TEXT] = "127.0.0.1"
+    port: Annotated[int, integer(0, 65535)] = 9090
+
+
+class Token(Table):
+    """One admin token: its hash, and what it is for."""
+
+    hash: Annotated[bytes, kinds.HASH] = Field(repr=False)
+    role: Annotated[Role, choice(Role)]
+
+
+class Admin(Table):
+    """Everything that shows or changes; off until switched on."""
+
+    enabled: Annotated[bool, kinds.FLAG] = False
+    host: Annotated[str, kinds.TEXT] = "127.0.0.1"
+    port: Annotated[int, integer(0, 65535)] = 9091
+    tokens: Named[Token] = Field(default_factory=dict, validate_default=True)
+
+    def credentials(self) -> tuple[AdminToken, ...]:
+        """The tokens as `identity/admin.py` compares them."""
+        return tuple(AdminToken(name, token.hash, token.role) for name, token in self.tokens.items())
+
+
+class Secrets(Table):
+    master: Annotated[Secret | None, kinds.SECRET] = None  # placeholders, caches and captures derive their keys of it
+
+
+class OnFailure(Table):
+    """`fraction` of each limit, shared by the known processes, for `seconds` (mode bounded)."""
+
+    mode: Annotated[OnFailureMode, choice(OnFailureMode)] = OnFailureMode.BOUNDED
+    fraction: Annotated[float, number(0, 1)] = 0.1
+    seconds: Annotated[float, number(0, LONGEST)] = 60.0
+
+
+class Store(Table):
+    """Where limits are counted."""
+
+    url: Annotated[str, kinds.STORE_URL] = "memory://"
+    password: Annotated[Secret | None, kinds.SECRET] = None
+    call_seconds: Annotated[float, number(0, 60)] = 0.05  # for one call; then `on_failure`
+    on_failure: OnFailure = Field(default_factory=OnFailure)
+    journal: Annotated[Path | None, kinds.PATH] = None  # settlements, for a store that comes back empty
+
+    @property
+    def embedded(self) -> bool:
+        """Whether counts live in this process's memory."""
+        return self.url == "memory://"
+
+
+class Policies(Table):
+    path: Annotated[Path | None, kinds.PATH] = None  # None: `load` says which
+
+
+class Log(Table):
+    level: Annotated[Level, choice(Level)] = Level.INFO
+    format: Annotated[Format, choice(Format)] = Format.AUTO
+
+
+class Timeouts(Table):
+    """Seconds, towards a provider (design: routing)."""
+
+    connect: Annotated[float, number(0, LONGEST)] = 2.0
+    first_byte: Annotated[float, number(0, LONGEST)] = 120.0
+    gap: Annotated[float, number(0, LONGEST)] = 120.0
+    total: Annotated[float, number(0, LONGEST)] = 600.0
+
+
+class Credential(Table):
+    """One of several keys of a provider; `tenants` (all, if empty) may be served by it, `weight` shares the calls."""
+
+    name: Annotated[str, kinds.TEXT]
+    api_key: Annotated[Secret, kinds.SECRET]
+    tenants: Annotated[tuple[Annotated[str, kinds.TEXT], ...], kinds.ARRAY] = ()
+    weight: Annotated[int, integer(1, 1_000_000)] = 1
+
+
+class Provider(Table):
+    """One upstream."""
+
+    kind: Annotated[Kind, choice(Kind, " (in this version)")]
+    base_url: Annotated[str | None, kinds.BASE_URL] = None
+    api_key: Annotated[Secret | None, kinds.SECRET] = None
+    credentials: Annotated[tuple[Credential, ...], kinds.ARRAY] = ()
+    optional: Annotated[bool, kinds.FLAG] = False
+    labels: Named[Annotated[str, kinds.TEXT]] = Field(default_factory=dict, validate_default=True)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+
+    @property
+    def address(self) -> str | None:
+        """The base URL in use, without a slash at its end; None for a provider inside the process."""
+        return self.base_url or (OPENAI if self.kind is Kind.OPENAI else None)
+
+    def missing_key(self) -> str | None:
+        """Why the provider cannot be called for want of a key, in words that show no secret; None when it can.
+        An upstream of one's own (`base_url`) may go without any key, OpenAI's may not."""
+        if self.kind is Kind.ECHO:
+            return None
+        keys = [self.api_key] if self.api_key is not None else [one.api_key for one in self.credentials]
+        if not keys:
+            return "it has no api_key" if self.address == OPENAI else None
+        reasons = []
+        for key in keys:
+            try:
+                key.read()
+            except SecretUnavailable as error:
+                reasons.append(str(error))
+        return reasons[0] if len(reasons) == len(keys) else None
+
+
+class Settings(BaseSettings):
+    """config.toml and the GATEWAY_* environment, checked."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # `schema` would shadow a method of pydantic's; the version of this file's shape
+    schema_version: Annotated[int, integer(1, 1)] = Field(default=1, alias="schema")
+    server: Server = Field(default_factory=Server)
+    health: Health = Field(default_factory=Health)
+    admin: Admin = Field(default_factory=Admin)
+    secrets: Secrets = Field(default_factory=Secrets)
+    store: Store = Field(default_factory=Store)
+    policies: Policies = Field(default_factory=Policies)
+    log: Log = Field(default_factory=Log)
+    providers: Named[Provider] = Field(
+        default_factory=lambda: {"echo": Provider(kind=Kind.ECHO)}, validate_default=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but what is passed in: `load.py` adds the file and the environment that it was given."""
+        return (init_settings,)
+
+    def provider_facts(self) -> dict[str, ProviderFacts]:
+        """What policies must know of each provider. One that is optional and lacks its key is not available."""
+        return {
+            name: ProviderFacts(name, one.kind.value, tuple(sorted(one.labels.items())), one.missing_key() is None)
+            for name, one in self.providers.items()
+        }
+
+    def warnings(self) -> Iterator[str]:
+        """What runs, but perhaps not as meant; no secret in it."""
+        if self.secrets.master is None:
+            yield (
+                "secrets.master is not set: it is random until the next start, so placeholders change with every "
+                "restart and differ between processes"
+            )
+        for name, one in self.providers.items():
+            if (reason := one.missing_key()) is not None:
+                yield f"providers.{name} is optional and left out, and so are its models: {reason}"
+
+
