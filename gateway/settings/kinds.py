@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, PlainValidator
@@ -40,7 +40,7 @@ class Written(str):
     __slots__ = ("origin",)
     origin: Origin
 
-    def __new__(cls, text: str, origin: Origin) -> Written:
+    def __new__(cls, text: str, origin: Origin) -> Self:
         self = super().__new__(cls, text)
         self.origin = origin
         return self
@@ -57,7 +57,7 @@ def noun(value: object) -> str:
         (bool, "true or false"), (str, "a text"), (int, "an integer"), (float, "a number with a fraction"),
         (Mapping, "a table"), ((list, tuple), "an array"), ((date, time), "a date or time"),
     ):  # fmt: skip
-        if isinstance(value, kind):  # type: ignore[arg-type]  # mypy joins the tuple's kinds to object
+        if isinstance(value, kind):
             return name
     return "nothing"
 
