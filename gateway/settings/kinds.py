@@ -54,7 +54,7 @@ def wrong(what: str, allowed: str) -> PydanticCustomError:
 def noun(value: object) -> str:
     """What kind of value it is, without saying which."""
     for kind, name in (
-        (bool, "true or false"), (str, "a text"), (int, "an integer"), (float, "a number with a fraction"),
+        (bool, "a truth value"), (str, "a text"), (int, "an integer"), (float, "a number with a fraction"),
         (Mapping, "a table"), ((list, tuple), "an array"), ((date, time), "a date or time"),
     ):  # fmt: skip
         if isinstance(value, kind):
@@ -75,7 +75,7 @@ def integer(low: int, high: int) -> PlainValidator:
         if _from_environment(value) and re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", str(value)):
             value = int(str(value))
         if isinstance(value, bool) or not isinstance(value, int):
-            raise wrong(f"is {_said(value)}", allowed)
+            raise wrong(_not_one(value, "an integer"), allowed)
         if not low <= value <= high:
             raise wrong(f"is {value}", allowed)
         return value
@@ -94,7 +94,7 @@ def number(low: float, high: float) -> PlainValidator:
             except ValueError:
                 raise wrong("is not a number", allowed) from None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise wrong(f"is {_said(value)}", allowed)
+            raise wrong(f"is {noun(value)}", allowed)
         if not low < value <= high:
             raise wrong(f"is {value}", allowed)
         return float(value)
@@ -107,7 +107,7 @@ def _flag(value: object) -> bool:
     if _from_environment(value):
         value = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower(), value)
     if not isinstance(value, bool):
-        raise wrong(f"is {_said(value)}", "true or false")
+        raise wrong(_not_one(value, "true or false"), "true or false")
     return value
 
 
@@ -209,11 +209,9 @@ def _from_environment(value: object) -> bool:
     return isinstance(value, Written) and value.origin.variable
 
 
-def _said(value: object) -> str:
-    """A value of the wrong type, in words that show no text."""
-    if _from_environment(value):
-        return "something else"
-    return str(value) if isinstance(value, float) else noun(value)
+def _not_one(value: object, meant: str) -> str:
+    """What to say of a value of the wrong kind; a variable's value is always a text, so that is not news."""
+    return f"is not {meant}" if _from_environment(value) else f"is {noun(value)}"
 
 
 def one_of(check: Callable[[object], object]) -> PlainValidator:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, TypeVar
@@ -224,6 +225,11 @@ class Settings(BaseSettings):
         """Nothing but what is passed in: `load.py` adds the file and the environment that it was given."""
         return (init_settings,)
 
+    @property
+    def demo(self) -> bool:
+        """Whether a demo key may be minted at the start: nothing outside of this machine and this process is at stake."""
+        return self.store.embedded and _loopback(self.server.host)
+
     def provider_facts(self) -> dict[str, ProviderFacts]:
         """What policies must know of each provider. One that is optional and lacks its key is not available."""
         return {
@@ -243,3 +249,10 @@ class Settings(BaseSettings):
                 yield f"providers.{name} is optional and left out, and so are its models: {reason}"
 
 
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,140 @@
+"""What settings must agree on with each other and with the machine, once each is right by itself.
+
+A rule names the settings it rests on. Where one of those was wrong by itself the rule is not asked: what it would say
+could be a consequence of the first mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway.settings.faults import path as name_of
+from gateway.settings.model import Kind, Provider, Settings
+from gateway.settings.secret import Secret, SecretUnavailable
+from gateway.settings.sources import Loc
+
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """`at` is the setting to point at, `of` all that the rule rests on."""
+
+    at: Loc
+    of: tuple[Loc, ...]
+    what: str
+    allowed: str
+
+
+def disagreements(settings: Settings) -> Iterator[Disagreement]:
+    """Every rule that is broken. Reads referenced secrets and looks whether folders exist."""
+    yield from _processes(settings)
+    yield from _listeners(settings)
+    yield from _admin(settings)
+    yield from _store(settings)
+    yield from _folders(settings)
+    if not settings.providers:
+        yield _one(("providers",), "providers is empty", 'at least one, such as [providers.echo] with kind = "echo"')
+    for name, provider in settings.providers.items():
+        yield from _provider(("providers", name), provider)
+
+
+def _one(at: Loc, what: str, allowed: str, *of: Loc) -> Disagreement:
+    return Disagreement(at, (at, *of), what, allowed)
+
+
+def _processes(settings: Settings) -> Iterator[Disagreement]:
+    workers = settings.server.workers
+    if settings.store.embedded and workers > 1:
+        yield _one(
+            ("server", "workers"),
+            f"server.workers is {workers} with store.url memory://, where every process would count for itself and "
+            "admit each limit once more",
+            "workers = 1, or a redis:// store",
+            ("store", "url"),
+        )
+
+
+def _listeners(settings: Settings) -> Iterator[Disagreement]:
+    taken: dict[tuple[str, int], str] = {}
+    listeners = [("server", settings.server.host, settings.server.port)]
+    listeners.append(("health", settings.health.host, settings.health.port))
+    if settings.admin.enabled:
+        listeners.append(("admin", settings.admin.host, settings.admin.port))
+    for name, host, port in listeners:
+        other = taken.setdefault((host, port), name)
+        if other != name and port != 0:
+            yield _one((name, "port"), f"{name}.port is {port}, as {other}.port is", "a port of its own", (other, "port"))
+
+
+def _admin(settings: Settings) -> Iterator[Disagreement]:
+    admin = settings.admin
+    if admin.enabled and not admin.tokens:
+        yield _one(
+            ("admin", "enabled"),
+            "admin is enabled and has no token, so nobody could use it",
+            "at least one [admin.tokens.NAME] with hash and role",
+            ("admin", "tokens"),
+        )
+    for name, other in _repeated({name: token.hash for name, token in admin.tokens.items()}):
+        at: Loc = ("admin", "tokens", name, "hash")
+        yield _one(at, f"admin.tokens.{name} has the hash of admin.tokens.{other}", "a token of its own for each name")
+
+
+def _store(settings: Settings) -> Iterator[Disagreement]:
+    store = settings.store
+    if store.password is not None:
+        if store.embedded:
+            at: Loc = ("store", "password")
+            yield _one(at, "store.password is set, and memory:// has none", "a redis:// store", ("store", "url"))
+        else:
+            yield from _readable(("store", "password"), store.password)
+    if settings.secrets.master is not None:
+        yield from _readable(("secrets", "master"), settings.secrets.master)
+
+
+def _folders(settings: Settings) -> Iterator[Disagreement]:
+    path = settings.policies.path
+    if path is not None and not path.is_dir():
+        yield _one(("policies", "path"), f"policies.path: there is no folder {path}", "a folder with *.toml files in it")
+    journal = settings.store.journal
+    if journal is not None and not journal.parent.is_dir():
+        at: Loc = ("store", "journal")
+        yield _one(at, f"store.journal: there is no folder {journal.parent}", "a file in a folder that is there")
+
+
+def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
+    path = name_of(at)
+    if provider.kind is Kind.ECHO:
+        for name in ("base_url", "api_key", "credentials"):
+            if getattr(provider, name):
+                yield _one((*at, name), f"{path}.{name} is set, and kind echo answers inside the process", "nothing here")
+        return
+    if provider.api_key is not None and provider.credentials:
+        yield _one((*at, "api_key"), f"{path} has api_key and credentials", "one of the two", (*at, "credentials"))
+    for index, _ in _repeated({i: one.name for i, one in enumerate(provider.credentials)}):
+        what = f"{path}.credentials: the name '{provider.credentials[index].name}' stands twice"
+        yield _one((*at, "credentials", index, "name"), what, "a name of its own for each")
+    if not provider.optional and (reason := provider.missing_key()) is not None:
+        key = "credentials" if provider.credentials else "api_key"
+        yield _one((*at, key), f"{path} cannot be called: {reason}", "the key set, or optional = true", at)
+
+
+def _readable(at: Loc, secret: Secret) -> Iterator[Disagreement]:
+    try:
+        secret.read()
+    except SecretUnavailable as error:
+        yield _one(at, f"{name_of(at)}: {error}", "it set, or this setting left out")
+
+
+K = TypeVar("K")
+
+
+def _repeated(values: Mapping[K, object]) -> Iterator[tuple[K, K]]:
+    """Each key whose value stood before, with the key it stood at."""
+    first: dict[object, K] = {}
+    for key, value in values.items():
+        other = first.setdefault(value, key)
+        if other != key:
+            yield key, other

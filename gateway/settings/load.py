@@ -1,0 +1,162 @@
+"""config.toml and the environment → Settings, or every mistake in them at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+import gateway
+from gateway.settings.agreement import disagreements
+from gateway.settings.faults import meant, sentence
+from gateway.settings.kinds import Origin
+from gateway.settings.model import Settings
+from gateway.settings.sources import Fixed, Loc, from_environment, variable_name, with_origin
+from gateway.toml import Document, Mistake, parse
+
+NO_FILE = "(no settings file)"
+
+
+def shipped_policies() -> Path:
+    """The policies that come with the gateway: inside the installed package, or beside it in a checkout."""
+    package = Path(gateway.__file__).parent
+    installed = package / "_policies"
+    return installed if installed.is_dir() else package.parent / "policies"
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings | None, list[Mistake]]:
+    """Settings out of a file and of the variables that are ours (`sources.is_ours`), which count above the file.
+
+    No path: defaults, which need nothing but this machine. Relative paths in the file start at its folder, those in a
+    variable at the working directory. The settings are None exactly where there is a mistake; no message repeats a
+    secret. Reads files, never the network.
+    """
+    document, mistakes = _document(path)
+    base = path.parent if path is not None else Path()
+    in_file = with_origin(document.values, Origin(environ, base, variable=False)) if document is not None else {}
+    in_environment, given = from_environment(environ, Origin(environ, Path(), variable=True), in_file)
+    _default_policies(in_file, path)
+    places = Places(str(path) if path is not None else NO_FILE, document, given)
+    read = _Reading(in_file, in_environment)
+    settings = read.settle(places, mistakes)
+    if settings is not None:
+        for one in disagreements(settings):
+            if not any(_overlap(bad, loc) for bad in read.pruned for loc in one.of):
+                mistakes.append(places.mistake(one.at, one.what, one.allowed))
+    return (settings, []) if not mistakes else (None, sorted(mistakes, key=_order))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each setting was written."""
+
+    file: str
+    document: Document | None
+    given: Mapping[Loc, str]
+
+    def mistake(self, loc: Loc, what: str, allowed: str) -> Mistake:
+        """A mistake at a setting: at its variable, or at the line of it or of the closest table around it."""
+        for known in (loc[:end] for end in range(len(loc), 0, -1)):
+            if known in self.given:
+                return Mistake(self.given[known], 0, what, allowed)
+            if self.document is not None and (line := self.document.line(known)) is not None:
+                return Mistake(self.file, line, what, allowed)
+            for inner, variable in self.given.items():
+                if inner[: len(known)] == known:
+                    return Mistake(variable, 0, what, allowed)
+        return Mistake(self.file if self.document is not None else variable_name(loc), 1, what, allowed)
+
+
+class _Reading:
+    """Checks values; takes out what is wrong and checks again, so that one mistake does not hide another."""
+
+    def __init__(self, in_file: dict[str, Any], in_environment: dict[str, Any]) -> None:
+        self.in_file = in_file
+        self.in_environment = in_environment
+        self.pruned: set[Loc] = set()
+
+    def settle(self, places: Places, mistakes: list[Mistake]) -> Settings | None:
+        """Settings in which every wrong value is replaced by its default. None where that cannot be done."""
+        while True:
+            try:
+                return self._validated()
+            except ValidationError as error:
+                errors = error.errors(include_url=False, include_input=False)
+                before = len(self.pruned)
+                self.pruned.update(likely for one in errors if (likely := meant(one)) is not None)
+                known = frozenset(self.pruned)
+                for one in errors:
+                    loc = one["loc"]
+                    if not any(_overlap(loc, bad) for bad in known):  # else it comes of another mistake
+                        mistakes.append(places.mistake(loc, *sentence(one)))
+                    self.pruned.add(loc)
+                    self._prune(loc[:-1] if one["type"] == "missing" else loc)
+                if len(self.pruned) == before:
+                    return None
+
+    def _validated(self) -> Settings:
+        values = (self.in_environment, self.in_file)
+
+        class Checked(Settings):
+            """Settings from these sources, the first counting above the second."""
+
+            @classmethod
+            def settings_customise_sources(
+                cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                return tuple(Fixed(settings_cls, one) for one in values)
+
+        return Checked()
+
+    def _prune(self, loc: Loc) -> None:
+        """Take a value out; of an array all, since the others' numbers would change."""
+        loc = tuple(itertools.takewhile(lambda part: isinstance(part, str), loc))
+        for root in (self.in_file, self.in_environment):
+            table: Any = root
+            for part in loc[:-1]:
+                if not _holds(table, part):
+                    break
+                table = table[part]
+            else:
+                if _holds(table, loc[-1]):
+                    del table[loc[-1]]
+
+
+def _document(path: Path | None) -> tuple[Document | None, list[Mistake]]:
+    if path is None:
+        return None, []
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        return None, [Mistake(str(path), 1, "is not UTF-8 text", "TOML, which is UTF-8")]
+    except OSError as error:
+        reason = (error.strerror or "no such file").lower()
+        return None, [Mistake(str(path), 1, f"cannot be read: {reason}", "a file such as config.example.toml")]
+    return parse(str(path), text)
+
+
+def _default_policies(in_file: dict[str, Any], path: Path | None) -> None:
+    """`policies` beside the settings file; without a file, what is shipped."""
+    table = in_file.setdefault("policies", {})
+    if isinstance(table, dict):
+        table.setdefault("path", str(path.parent / "policies" if path is not None else shipped_policies()))
+
+
+def _holds(table: object, part: str | int) -> bool:
+    if isinstance(table, dict):
+        return part in table
+    return isinstance(table, list) and isinstance(part, int) and part < len(table)
+
+
+def _overlap(one: Loc, other: Loc) -> bool:
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
+
+
+def _order(mistake: Mistake) -> tuple[str, int]:
+    return mistake.file, mistake.line
