@@ -16,7 +16,6 @@ from gateway.settings.secret import Secret, SecretUnavailable
 from gateway.settings.sources import Loc
 
 
-
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """`at` is the setting to point at, `of` all that the rule rests on."""

@@ -37,6 +37,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings | None
     secret. Reads files, never the network.
     """
     document, mistakes = _document(path)
+    if document is None and mistakes:
+        return None, mistakes
     base = path.parent if path is not None else Path()
     in_file = with_origin(document.values, Origin(environ, base, variable=False)) if document is not None else {}
     in_environment, given = from_environment(environ, Origin(environ, Path(), variable=True), in_file)
@@ -87,16 +89,17 @@ class _Reading:
                 return self._validated()
             except ValidationError as error:
                 errors = error.errors(include_url=False, include_input=False)
-                before = len(self.pruned)
-                self.pruned.update(likely for one in errors if (likely := meant(one)) is not None)
-                known = frozenset(self.pruned)
+                misspelt = {likely for one in errors if (likely := meant(one)) is not None}
+                before = frozenset(self.pruned)
+                cured = False
                 for one in errors:
                     loc = one["loc"]
-                    if not any(_overlap(loc, bad) for bad in known):  # else it comes of another mistake
+                    consequence = any(_overlap(loc, bad) for bad in before)
+                    if not consequence and not (one["type"] == "missing" and loc in misspelt):
                         mistakes.append(places.mistake(loc, *sentence(one)))
-                    self.pruned.add(loc)
-                    self._prune(loc[:-1] if one["type"] == "missing" else loc)
-                if len(self.pruned) == before:
+                    self.pruned |= {loc, *misspelt}
+                    cured |= self._prune(loc[:-1] if one["type"] == "missing" else loc)
+                if not cured:
                     return None
 
     def _validated(self) -> Settings:
@@ -113,8 +116,9 @@ class _Reading:
 
         return Checked()
 
-    def _prune(self, loc: Loc) -> None:
-        """Take a value out; of an array all, since the others' numbers would change."""
+    def _prune(self, loc: Loc) -> bool:
+        """Take a value out, if it is there; of an array all, since the others' numbers would change."""
+        found = False
         loc = tuple(itertools.takewhile(lambda part: isinstance(part, str), loc))
         for root in (self.in_file, self.in_environment):
             table: Any = root
@@ -125,6 +129,8 @@ class _Reading:
             else:
                 if _holds(table, loc[-1]):
                     del table[loc[-1]]
+                    found = True
+        return found
 
 
 def _document(path: Path | None) -> tuple[Document | None, list[Mistake]]:
