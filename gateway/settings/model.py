@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapSerializer
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.identity.admin import AdminToken, Role
@@ -23,7 +23,12 @@ from gateway.settings.kinds import choice, integer, number
 from gateway.settings.secret import Secret, SecretUnavailable
 
 V = TypeVar("V")
-Named = Annotated[Mapping[str, V], AfterValidator(lambda table: MappingProxyType(dict(table)))]
+# A table of free names. Read-only once it is checked.
+Named = Annotated[
+    Mapping[str, V],
+    AfterValidator(lambda table: MappingProxyType(dict(table))),
+    WrapSerializer(lambda table, inner: inner(dict(table))),
+]
 
 MIB = 1 << 20
 LONGEST = 24 * 3600.0  # seconds; more is a slip of the pen
