@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 import gateway
+from gateway.policy.compiled import ProviderFacts
 from gateway.settings.agreement import disagreements
 from gateway.settings.faults import meant, sentence
 from gateway.settings.kinds import Origin
-from gateway.settings.model import Settings
+from gateway.settings.model import Kind, Settings
 from gateway.settings.sources import Fixed, Loc, from_environment, variable_name, with_origin
 from gateway.toml import Document, Mistake, parse
 
@@ -29,6 +30,17 @@ def shipped_policies() -> Path:
     return installed if installed.is_dir() else package.parent / "policies"
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a file and an environment come to. `settings` are whole even beside mistakes, each wrong value replaced by
+    its default, so that what depends on them can be checked too; None where there is nothing to go by. `providers`
+    then holds those with mistakes as well."""
+
+    settings: Settings | None
+    mistakes: tuple[Mistake, ...]
+    providers: Mapping[str, ProviderFacts]
+
+
 def load(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings | None, list[Mistake]]:
     """Settings out of a file and of the variables that are ours (`sources.is_ours`), which count above the file.
 
@@ -36,21 +48,30 @@ def load(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings | None
     variable at the working directory. The settings are None exactly where there is a mistake; no message repeats a
     secret. Reads files, never the network.
     """
+    found = examine(path, environ)
+    return (None if found.mistakes else found.settings), list(found.mistakes)
+
+
+def examine(path: Path | None, environ: Mapping[str, str]) -> Examined:
+    """The same, for those who want to go on beside mistakes."""
     document, mistakes = _document(path)
     if document is None and mistakes:
-        return None, mistakes
+        return Examined(None, tuple(mistakes), {})
     base = path.parent if path is not None else Path()
     in_file = with_origin(document.values, Origin(environ, base, variable=False)) if document is not None else {}
     in_environment, given = from_environment(environ, Origin(environ, Path(), variable=True), in_file)
+    named = [*_names(in_file.get("providers")), *_names(in_environment.get("providers"))]
     _default_policies(in_file, path)
     places = Places(str(path) if path is not None else NO_FILE, document, given)
     read = _Reading(in_file, in_environment)
     settings = read.settle(places, mistakes)
-    if settings is not None:
-        for one in disagreements(settings):
-            if not any(_overlap(bad, loc) for bad in read.pruned for loc in one.of):
-                mistakes.append(places.mistake(one.at, one.what, one.allowed))
-    return (settings, []) if not mistakes else (None, sorted(mistakes, key=_order))
+    if settings is None:
+        return Examined(None, tuple(sorted(mistakes, key=_order)), {})
+    for one in disagreements(settings):
+        if not any(_overlap(bad, loc) for bad in read.pruned for loc in one.of):
+            mistakes.append(places.mistake(one.at, one.what, one.allowed))
+    facts = {name: ProviderFacts(name, Kind.OPENAI.value) for name in named} | settings.provider_facts()
+    return Examined(settings, tuple(sorted(mistakes, key=_order)), facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +172,10 @@ def _default_policies(in_file: dict[str, Any], path: Path | None) -> None:
     table = in_file.setdefault("policies", {})
     if isinstance(table, dict):
         table.setdefault("path", str(path.parent / "policies" if path is not None else shipped_policies()))
+
+
+def _names(table: object) -> list[str]:
+    return list(table) if isinstance(table, dict) else []
 
 
 def _holds(table: object, part: str | int) -> bool:

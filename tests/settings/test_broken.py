@@ -76,16 +76,16 @@ BROKEN = {
         "providers.a.api_key is set, and kind echo answers inside the process", "nothing here",
     ),
     "one key and several": (
-        '[providers.a]\nkind = "openai"\napi_key = "env:KEY"\n[[providers.a.credentials]]\nname = "x"\n'
-        'api_key = "env:KEY"\n', 3, "providers.a has api_key and credentials", "one of the two",
+        ('[providers.a]\nkind = "openai"\napi_key = "env:KEY"\n[[providers.a.credentials]]\nname = "x"\n'
+        'api_key = "env:KEY"\n'), 3, "providers.a has api_key and credentials", "one of the two",
     ),
     "weight 0": (
         '[providers.a]\nkind = "openai"\n[[providers.a.credentials]]\nname = "x"\napi_key = "env:KEY"\nweight = 0\n', 6,
         "providers.a.credentials[0].weight is 0", "an integer from 1 to 1000000",
     ),
     "credential's name twice": (
-        '[providers.a]\nkind = "openai"\n[[providers.a.credentials]]\nname = "x"\napi_key = "env:KEY"\n'
-        '[[providers.a.credentials]]\nname = "x"\napi_key = "env:KEY"\n', 7,
+        ('[providers.a]\nkind = "openai"\n[[providers.a.credentials]]\nname = "x"\napi_key = "env:KEY"\n'
+        '[[providers.a.credentials]]\nname = "x"\napi_key = "env:KEY"\n'), 7,
         "providers.a.credentials: the name 'x' stands twice", "a name of its own for each",
     ),
     "address without scheme": (
@@ -112,8 +112,8 @@ BROKEN = {
     ),
     "several processes that count apart": (
         "[server]\nworkers = 2\n", 2,
-        "server.workers is 2 with store.url memory://, where every process would count for itself and admit each limit "
-        "once more", "workers = 1, or a redis:// store",
+        ("server.workers is 2 with store.url memory://, where every process would count for itself and admit each limit "
+        "once more"), "workers = 1, or a redis:// store",
     ),
     "fraction above 1": (
         '[store]\non_failure = { mode = "bounded", fraction = 1.5 }\n', 2, "store.on_failure.fraction is 1.5",
@@ -183,8 +183,8 @@ def test_all_mistakes_of_a_file_come_at_once(tmp_path: Path) -> None:
     assert [(str(one).split(";")[0]).partition("config.toml:")[2] for one in mistakes] == [
         "2: server.port is a text",
         "3: unknown key 'prot' in [server], did you mean 'port'?",
-        "4: server.workers is 3 with store.url memory://, where every process would count for itself and admit each "
-        "limit once more",
+        ("4: server.workers is 3 with store.url memory://, where every process would count for itself and admit each "
+        "limit once more"),
         "8: admin.tokens.ci.hash is not a hash",
         "9: unknown key 'rol' in [admin.tokens.ci], did you mean 'role'?",
         "11: providers.a.kind is 'opnai', did you mean 'openai'?",

@@ -53,7 +53,7 @@ def test_everything_can_be_given_by_variables_alone(here: dict[str, str]) -> Non
         None,
         here
         | {
-            "GATEWAY_SERVER__HOST": "0.0.0.0",  # noqa: S104  # a value that is read, nothing listens
+            "GATEWAY_SERVER__HOST": "0.0.0.0",  # a value that is read, nothing listens
             "GATEWAY_SERVER__DRAIN_SECONDS": "1.5",
             "GATEWAY_ADMIN__ENABLED": "True",
             "GATEWAY_ADMIN__TOKENS__CI__HASH": "sha256:" + "0" * 64,

@@ -78,7 +78,7 @@ def test_without_a_file_everything_is_there_to_start() -> None:
         ("127.8.8.8", "memory://", True),
         ("::1", "memory://", True),
         ("localhost", "memory://", True),
-        ("0.0.0.0", "memory://", False),  # noqa: S104  # a value that is read, nothing listens
+        ("0.0.0.0", "memory://", False),  # a value that is read, nothing listens
         ("::", "memory://", False),
         ("10.0.0.1", "memory://", False),
         ("localhost.example.com", "memory://", False),

@@ -1,0 +1,138 @@
+"""`gateway doctor`: reach the store and every provider from here, and say what is found."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import aiohttp
+import click
+import redis.asyncio
+import redis.exceptions
+
+from gateway.cli.opening import CONFIG, open_settings
+from gateway.settings.model import Provider, Settings, Store
+from gateway.settings.secret import Secret, SecretUnavailable
+
+SECONDS = 5.0  # for each thing that is reached
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    verdict: Literal["ok", "warning", "FAILED"]
+    about: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict:<8}{self.about}: {self.words}"
+
+
+@click.command()
+@CONFIG
+def doctor(config: Path | None) -> None:
+    """Reach the store and every provider with the keys that are set, and say what is found.
+
+    A provider is asked for its list of models, which costs nothing. Exit code 1 where something failed.
+    """
+    settings = open_settings(config)
+    failed = asyncio.run(_say(settings))
+    if failed:
+        raise SystemExit(1)
+
+
+async def _say(settings: Settings) -> bool:
+    failed = False
+    async for finding in findings(settings):
+        click.echo(str(finding))
+        failed |= finding.verdict == "FAILED"
+    return failed
+
+
+async def findings(settings: Settings) -> AsyncIterator[Finding]:
+    """Each finding as soon as it is there."""
+    async for finding in _store(settings.store):
+        yield finding
+    timeout = aiohttp.ClientTimeout(total=SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
+        for name, provider in settings.providers.items():
+            async for finding in _provider(session, name, provider):
+                yield finding
+
+
+async def _store(store: Store) -> AsyncIterator[Finding]:
+    if store.embedded:
+        yield Finding("ok", "store memory://", "inside the process; what was counted is forgotten at exit")
+        return
+    scheme, _, rest = store.url.partition("://")
+    user, _, hosts = rest.partition("/")[0].rpartition("@")
+    try:
+        password = store.password.read() if store.password is not None else None
+    except SecretUnavailable as error:
+        yield Finding("FAILED", f"store {scheme}", str(error))
+        return
+    if scheme == "redis+sentinel":
+        user, password = "", None  # these are the store's own, not its sentinels'
+    for host in hosts.split(","):
+        plain = "rediss" if scheme == "rediss" else "redis"
+        yield await _redis(f"{plain}://{host}", user or None, password, f"store {scheme} {host}")
+
+
+async def _redis(url: str, user: str | None, password: str | None, about: str) -> Finding:
+    client = redis.asyncio.Redis.from_url(
+        url, username=user, password=password, socket_timeout=SECONDS, socket_connect_timeout=SECONDS
+    )
+    started = time.perf_counter()
+    try:
+        found = await client.info("server")
+    except redis.exceptions.AuthenticationError:
+        return Finding("FAILED", about, "it refuses the password, or wants one")
+    except (redis.exceptions.RedisError, OSError, ValueError) as error:
+        return Finding("FAILED", about, f"cannot be reached ({type(error).__name__})")
+    finally:
+        await client.aclose()
+    took = (time.perf_counter() - started) * 1000
+    return Finding("ok", about, f"version {found.get('redis_version', 'unknown')}, answered in {took:.1f} ms")
+
+
+async def _provider(session: aiohttp.ClientSession, name: str, provider: Provider) -> AsyncIterator[Finding]:
+    about = f"provider {name}"
+    if provider.address is None:
+        yield Finding("ok", about, "inside the process")
+        return
+    if (reason := provider.missing_key()) is not None:
+        yield Finding("warning", about, f"left out, and so are its models: {reason}")
+        return
+    if not provider.credentials:
+        yield await _models(session, provider.address, provider.api_key, about)
+    for credential in provider.credentials:
+        yield await _models(session, provider.address, credential.api_key, f"{about} ({credential.name})")
+
+
+async def _models(session: aiohttp.ClientSession, address: str, key: Secret | None, about: str) -> Finding:
+    about = f"{about} {urlsplit(address).netloc}"
+    started = time.perf_counter()
+    try:
+        headers = {"authorization": f"Bearer {key.read()}"} if key is not None else {}
+        async with session.get(f"{address}/models", headers=headers, allow_redirects=False) as answer:
+            status = answer.status
+    except SecretUnavailable as error:
+        return Finding("FAILED", about, str(error))
+    except TimeoutError:
+        return Finding("FAILED", about, f"no answer in {SECONDS:g} s")
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return Finding("FAILED", about, f"cannot be reached ({type(error).__name__})")
+    took = (time.perf_counter() - started) * 1000
+    if status in (401, 403):
+        return Finding("FAILED", about, f"reached, and it refuses the key (status {status})")
+    if status >= 500 or 300 <= status < 400:
+        return Finding("FAILED", about, f"reached, and it answers with status {status}")
+    if status != 200:
+        return Finding("warning", about, f"reached, and its list of models answers with status {status}")
+    return Finding("ok", about, f"answered in {took:.0f} ms")
