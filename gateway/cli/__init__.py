@@ -20,7 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "serve": ("gateway.cli.serve", "serve", "Start the gateway."),
         "check": ("gateway.cli.check", "check", "Check settings and policies, offline; every mistake at once."),
         "keys": ("gateway.cli.keys", "keys", "Make keys for applications."),
-        "explain": ("gateway.cli.explain", "explain", "Say what would be decided, or what was, and which line says so."),
+        "explain": ("gateway.cli.explain", "explain", "Say what would be decided, or what was, and by which line."),
         "doctor": ("gateway.cli.doctor", "doctor", "Reach the store and every provider, and say what is found."),
         "echo": ("gateway.cli.echo", "echo", "Serve the built-in echo model over HTTP, as an upstream of its own."),
     }

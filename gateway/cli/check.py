@@ -21,7 +21,8 @@ def check(config: Path | None) -> None:
     its variable's name in the place of the file. Exit code 1 where there is any.
     """
     found = examine(config, os.environ)
-    mistakes, warnings = list(found.mistakes), []
+    mistakes = list(found.mistakes)
+    warnings: list[str] = []
     policy = None
     if found.settings is not None:
         warnings += found.settings.warnings()

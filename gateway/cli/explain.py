@@ -65,9 +65,7 @@ def _resolved(policy: PolicySet, files: Mapping[str, str], decision: str) -> tup
     return [f"Decision {decision}: {rule.path}", *_quoted(rule, files)], True
 
 
-def _foreseen(
-    policy: PolicySet, files: Mapping[str, str], name: str, model: str, now: float
-) -> tuple[list[str], bool]:
+def _foreseen(policy: PolicySet, files: Mapping[str, str], name: str, model: str, now: float) -> tuple[list[str], bool]:
     key = policy.keys.get(name)
     if key is None:
         return [f"No key is called '{name}'. There are: {', '.join(sorted(policy.keys)) or 'none'}."], False

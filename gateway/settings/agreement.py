@@ -64,7 +64,9 @@ def _listeners(settings: Settings) -> Iterator[Disagreement]:
     for name, host, port in listeners:
         other = taken.setdefault((host, port), name)
         if other != name and port != 0:
-            yield _one((name, "port"), f"{name}.port is {port}, as {other}.port is", "a port of its own", (other, "port"))
+            yield _one(
+                (name, "port"), f"{name}.port is {port}, as {other}.port is", "a port of its own", (other, "port")
+            )
 
 
 def _admin(settings: Settings) -> Iterator[Disagreement]:
@@ -96,7 +98,9 @@ def _store(settings: Settings) -> Iterator[Disagreement]:
 def _folders(settings: Settings) -> Iterator[Disagreement]:
     path = settings.policies.path
     if path is not None and not path.is_dir():
-        yield _one(("policies", "path"), f"policies.path: there is no folder {path}", "a folder with *.toml files in it")
+        yield _one(
+            ("policies", "path"), f"policies.path: there is no folder {path}", "a folder with *.toml files in it"
+        )
     journal = settings.store.journal
     if journal is not None and not journal.parent.is_dir():
         at: Loc = ("store", "journal")
@@ -108,7 +112,9 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
     if provider.kind is Kind.ECHO:
         for name in ("base_url", "api_key", "credentials"):
             if getattr(provider, name):
-                yield _one((*at, name), f"{path}.{name} is set, and kind echo answers inside the process", "nothing here")
+                yield _one(
+                    (*at, name), f"{path}.{name} is set, and kind echo answers inside the process", "nothing here"
+                )
         return
     if provider.api_key is not None and provider.credentials:
         yield _one((*at, "api_key"), f"{path} has api_key and credentials", "one of the two", (*at, "credentials"))

@@ -20,8 +20,6 @@ from gateway.settings.model import Kind, Settings
 from gateway.settings.sources import Fixed, Loc, from_environment, variable_name, with_origin
 from gateway.toml import Document, Mistake, parse
 
-NO_FILE = "(no settings file)"
-
 
 def shipped_policies() -> Path:
     """The policies that come with the gateway: inside the installed package, or beside it in a checkout."""
@@ -62,7 +60,7 @@ def examine(path: Path | None, environ: Mapping[str, str]) -> Examined:
     in_environment, given = from_environment(environ, Origin(environ, Path(), variable=True), in_file)
     named = [*_names(in_file.get("providers")), *_names(in_environment.get("providers"))]
     _default_policies(in_file, path)
-    places = Places(str(path) if path is not None else NO_FILE, document, given)
+    places = Places(str(path or ""), document, given)
     read = _Reading(in_file, in_environment)
     settings = read.settle(places, mistakes)
     if settings is None:
@@ -83,7 +81,8 @@ class Places:
     given: Mapping[Loc, str]
 
     def mistake(self, loc: Loc, what: str, allowed: str) -> Mistake:
-        """A mistake at a setting: at its variable, or at the line of it or of the closest table around it."""
+        """A mistake at a setting: at its variable (which has no lines: 0), or at the line of it or of the closest
+        table around it. What is written nowhere is said at the file, or at the variable that could set it."""
         for known in (loc[:end] for end in range(len(loc), 0, -1)):
             if known in self.given:
                 return Mistake(self.given[known], 0, what, allowed)
@@ -92,7 +91,9 @@ class Places:
             for inner, variable in self.given.items():
                 if inner[: len(known)] == known:
                     return Mistake(variable, 0, what, allowed)
-        return Mistake(self.file if self.document is not None else variable_name(loc), 1, what, allowed)
+        if self.document is None:
+            return Mistake(variable_name(loc), 0, what, allowed)
+        return Mistake(self.file, 1, what, allowed)
 
 
 class _Reading:

@@ -232,7 +232,7 @@ class Settings(BaseSettings):
 
     @property
     def demo(self) -> bool:
-        """Whether a demo key may be minted at the start: nothing outside of this machine and this process is at stake."""
+        """Whether a demo key may be minted at the start: nothing outside of this machine and process is at stake."""
         return self.store.embedded and _loopback(self.server.host)
 
     def provider_facts(self) -> dict[str, ProviderFacts]:
@@ -252,8 +252,6 @@ class Settings(BaseSettings):
         for name, one in self.providers.items():
             if (reason := one.missing_key()) is not None:
                 yield f"providers.{name} is optional and left out, and so are its models: {reason}"
-
-
 
 
 def _loopback(host: str) -> bool:

@@ -7,25 +7,33 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
 
+
 class Models(BaseHTTPRequestHandler):
     """An upstream: /v1/models answers by the key that is presented."""
 
-    answers = {"Bearer good": 200, "Bearer bad": 401, "Bearer odd": 404, "Bearer down": 503, "Bearer moved": 302}
+    answers: ClassVar = {
+        "Bearer good": 200,
+        "Bearer bad": 401,
+        "Bearer odd": 404,
+        "Bearer down": 503,
+        "Bearer moved": 302,
+    }
 
-    def do_GET(self) -> None:  # noqa: N802  # the standard library's name
+    def do_GET(self) -> None:
         self.server.seen.append((self.path, self.headers.get("authorization")))  # type: ignore[attr-defined]  # ours
         self.send_response(self.answers.get(self.headers.get("authorization", ""), 200))
         self.send_header("content-length", "0")
         self.send_header("location", "/elsewhere")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the standard library's name
+    def log_message(self, format: str, *args: object) -> None:
         """Nothing on stderr."""
 
 
@@ -58,8 +66,10 @@ def closed_port() -> int:
 def test_what_is_inside_the_process_is_well(tmp_path: Path) -> None:
     assert doctor(tmp_path, "") == (
         0,
-        "ok      store memory://: inside the process; what was counted is forgotten at exit\n"
-        "ok      provider echo: inside the process\n",
+        (
+            "ok      store memory://: inside the process; what was counted is forgotten at exit\n"
+            "ok      provider echo: inside the process\n"
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +16,7 @@ from gateway.cli.keys import quoted, stanza
 from gateway.identity.secrets import digest_of, parse_hash
 
 
-def made(*arguments: str) -> tuple[str, dict[str, object], dict[str, object]]:
+def made(*arguments: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The secret, the stanza and the rotation that are printed."""
     result = CliRunner().invoke(main, ["keys", "new", *arguments])
     assert result.exit_code == 0, result.output
@@ -30,13 +31,13 @@ def made(*arguments: str) -> tuple[str, dict[str, object], dict[str, object]]:
 
 def test_the_stanza_holds_the_hash_and_not_the_secret() -> None:
     secret, new, rotation = made("support-bot", "--team", "support", "--expires", "2999-01-01")
-    key = new["keys"]["support-bot"]  # type: ignore[index]  # a parsed table
+    key = new["keys"]["support-bot"]
     assert parse_hash(key["hash"]) == digest_of(secret)
     assert key["team"] == "support"
     assert key["expires"].isoformat() == "2999-01-01T00:00:00+00:00"
     assert re.fullmatch(r"k_[0-9a-f]{12}", key["id"])
     assert key["models"] == []
-    _, second = rotation["secrets"]  # type: ignore[misc]  # a parsed array
+    _, second = rotation["secrets"]
     assert second["hash"] == key["hash"]
     assert second["expires"] == key["expires"]
 

@@ -26,7 +26,7 @@ def test_the_version() -> None:
     assert run("--version") == (0, f"gateway {gateway.__version__}\n")
 
 
-def test_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
+def test_help_lists_every_command_and_imports_none() -> None:
     """As a process of its own, since this one has imported everything by now."""
     program = (
         "import sys\n"
@@ -76,6 +76,7 @@ def test_called_wrongly_is_exit_code_2_and_usage(arguments: list[str]) -> None:
 
 def test_as_a_process_of_its_own(tmp_path: Path) -> None:
     """Mistakes of a user are lines and an exit code, never a traceback."""
+    (tmp_path / "policies").mkdir()
     (tmp_path / "config.toml").write_text('[server]\nprot = 1\n[store]\nurl = "redis://u:canary@h"\n')
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "check", "--config", "config.toml"],

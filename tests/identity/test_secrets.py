@@ -67,6 +67,8 @@ def test_bytes_that_are_no_text_are_hashed_as_the_bytes_they_are() -> None:
     assert digest_of(b"\xff\x00".decode("utf-8", "surrogateescape")) == hashlib.sha256(b"\xff\x00").digest()
 
 
-@pytest.mark.parametrize("text", ["", "sha256:", "sha256:" + "A" * 64, "sha256:" + "0" * 63, "md5:" + "0" * 64, "0" * 64])
+@pytest.mark.parametrize(
+    "text", ["", "sha256:", "sha256:" + "A" * 64, "sha256:" + "0" * 63, "md5:" + "0" * 64, "0" * 64]
+)
 def test_what_is_no_hash(text: str) -> None:
     assert parse_hash(text) is None

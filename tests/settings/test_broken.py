@@ -96,7 +96,9 @@ BROKEN = {
         '[providers.a]\nkind = "openai"\nbase_url = "http://u:sk-canary@h/v1"\napi_key = "env:KEY"\n', 3,
         "providers.a.base_url holds a user or a password", HTTP,
     ),
-    "no provider": ("[providers]\n", 1, "providers is empty", 'at least one, such as [providers.echo] with kind = "echo"'),
+    "no provider": (
+        "[providers]\n", 1, "providers is empty", 'at least one, such as [providers.echo] with kind = "echo"',
+    ),
     "unknown store": ('[store]\nurl = "mysql://h"\n', 2, "store.url is not a store's address", STORE),
     "store without host": ('[store]\nurl = "redis:///0"\n', 2, "store.url names no host", STORE),
     "password in the store's address": (
@@ -112,8 +114,8 @@ BROKEN = {
     ),
     "several processes that count apart": (
         "[server]\nworkers = 2\n", 2,
-        ("server.workers is 2 with store.url memory://, where every process would count for itself and admit each limit "
-        "once more"), "workers = 1, or a redis:// store",
+        ("server.workers is 2 with store.url memory://, where every process would count for itself and admit each "
+        "limit once more"), "workers = 1, or a redis:// store",
     ),
     "fraction above 1": (
         '[store]\non_failure = { mode = "bounded", fraction = 1.5 }\n', 2, "store.on_failure.fraction is 1.5",
@@ -183,8 +185,10 @@ def test_all_mistakes_of_a_file_come_at_once(tmp_path: Path) -> None:
     assert [(str(one).split(";")[0]).partition("config.toml:")[2] for one in mistakes] == [
         "2: server.port is a text",
         "3: unknown key 'prot' in [server], did you mean 'port'?",
-        ("4: server.workers is 3 with store.url memory://, where every process would count for itself and admit each "
-        "limit once more"),
+        (
+            "4: server.workers is 3 with store.url memory://, where every process would count for itself and admit "
+            "each limit once more"
+        ),
         "8: admin.tokens.ci.hash is not a hash",
         "9: unknown key 'rol' in [admin.tokens.ci], did you mean 'role'?",
         "11: providers.a.kind is 'opnai', did you mean 'openai'?",

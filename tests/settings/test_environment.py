@@ -41,7 +41,9 @@ def said(environ: dict[str, str]) -> list[str]:
 def test_a_variable_counts_above_the_file_and_the_file_above_the_default(tmp_path: Path) -> None:
     (tmp_path / "policies").mkdir()
     file = tmp_path / "config.toml"
-    file.write_text('[server]\nport = 1\nbacklog = 99\n[providers.echo]\nkind = "echo"\nlabels = { a = "1", b = "2" }\n')
+    file.write_text(
+        '[server]\nport = 1\nbacklog = 99\n[providers.echo]\nkind = "echo"\nlabels = { a = "1", b = "2" }\n'
+    )
     environ = {"GATEWAY_SERVER__PORT": "2", "GATEWAY_PROVIDERS__ECHO__LABELS__B": "3"}
     settings = loaded(file, environ)
     assert (settings.server.port, settings.server.backlog, settings.server.host) == (2, 99, "127.0.0.1")
@@ -74,7 +76,11 @@ def test_everything_can_be_given_by_variables_alone(here: dict[str, str]) -> Non
     assert settings.store.password is not None
     assert settings.store.password.read() == "canary"
     openai = settings.providers["openai"]
-    assert (openai.kind, openai.credentials[0].weight, openai.credentials[0].api_key.read()) == (Kind.OPENAI, 3, "canary")
+    assert (openai.kind, openai.credentials[0].weight, openai.credentials[0].api_key.read()) == (
+        Kind.OPENAI,
+        3,
+        "canary",
+    )
     assert settings.provider_facts()["openai"].labels == (("region", "us"),)
     assert set(settings.providers) == {"openai"}
 
@@ -122,8 +128,8 @@ MISTAKES = {
     ("GATEWAY_STORE__ON_FAILURE", "closed"): "store.on_failure is not a table; mode, fraction, seconds",
     ("GATEWAY_PROVIDERS__A__CREDENTIALS", "[{"): "providers.a.credentials is a text; an array",
     ("GATEWAY_SECRETS__MASTER", "canary"): (
-        "secrets.master is a literal; env:NAME (capitals, digits, underscores) or file:PATH, so that no secret stands in "
-        "a settings file"
+        "secrets.master is a literal; env:NAME (capitals, digits, underscores) or file:PATH, so that no secret stands "
+        "in a settings file"
     ),
 }
 
@@ -148,8 +154,12 @@ def test_a_name_with_a_hyphen_is_reached_with_an_underscore(tmp_path: Path) -> N
     assert settings.providers["My-Own"].address == "http://b/v1"
 
 
-@given(st.sampled_from(sorted(every_setting())), st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30))
-def test_no_value_of_any_setting_is_ever_repeated_unless_it_is_a_number_or_nearly_a_word(setting: str, value: str) -> None:
+@given(
+    st.sampled_from(sorted(every_setting())), st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30)
+)
+def test_no_value_of_any_setting_is_ever_repeated_unless_it_is_a_number_or_nearly_a_word(
+    setting: str, value: str
+) -> None:
     text = f"canary-{value}"
     variable = "GATEWAY_" + setting.replace("*", "x").replace(".", "__").upper()
     if "__" in variable.removeprefix("GATEWAY_"):

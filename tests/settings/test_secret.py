@@ -87,6 +87,13 @@ def test_settings_show_references_and_never_values(tmp_path: Path) -> None:
     key = settings.providers["a"].api_key
     assert key is not None
     assert key.read() == "canary"
-    shown = (repr(settings), str(settings), f"{settings.model_dump()}", repr(key), f"{key}", f"{settings.provider_facts()}")
+    shown = (
+        repr(settings),
+        str(settings),
+        f"{settings.model_dump()}",
+        repr(key),
+        f"{key}",
+        f"{settings.provider_facts()}",
+    )
     assert "env:KEY" in shown[0]
     assert not any("canary" in text for text in shown)

@@ -41,7 +41,9 @@ def test_the_documented_defaults_are_the_defaults() -> None:
         value = settings
         for part in name.split("."):
             value = value[part]
-        shown = f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value).lower()
+        shown = (
+            f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value).lower()
+        )
         assert (name, default) == (name, shown)
 
 

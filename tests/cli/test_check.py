@@ -1,0 +1,102 @@
+"""`gateway check`: settings and policies in one run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import main
+from gateway.cli.check import summary
+from gateway.policy.compiled import PolicySet
+
+POLICIES = """\
+[keys.bot]
+id = "k_1"
+hash = "sha256:{hash}"
+models = ["chat"]
+
+[models.chat]
+provider = "echo"
+model = "echo"
+"""
+
+
+def check(folder: Path, settings: str, policies: str = POLICIES, **environ: str) -> tuple[int, list[str]]:
+    """Exit code and lines, the folder's name taken out."""
+    (folder / "policies").mkdir(exist_ok=True)
+    (folder / "policies" / "keys.toml").write_text(policies.replace("{hash}", "0" * 64))
+    (folder / "config.toml").write_text(settings)
+    result = CliRunner().invoke(main, ["check", "--config", str(folder / "config.toml")], env=environ)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output.replace(f"{folder}/", "").splitlines()
+
+
+def test_all_is_well_and_what_there_is(tmp_path: Path) -> None:
+    code, lines = check(tmp_path, '[secrets]\nmaster = "env:MASTER"\n', MASTER="canary")
+    assert code == 0
+    assert re.fullmatch(r"All is well: 1 key, 1 model, 1 provider, \d+ rules?; policy set [0-9a-f]{12}\.", lines[-1])
+    assert not any("canary" in line for line in lines)
+
+
+def test_mistakes_of_settings_and_of_policies_come_in_one_run(tmp_path: Path) -> None:
+    policies = POLICIES.replace('models = ["chat"]', 'modles = ["chat"]')
+    code, lines = check(tmp_path, "[server]\nprot = 1\n", policies)
+    assert code == 1
+    assert lines[0].startswith("config.toml:2: unknown key 'prot' in [server], did you mean 'port'?; host, port, ")
+    assert any(re.search(r"keys\.toml:4: .*modles.*models", line) for line in lines)
+    assert lines[-1] == "2 mistakes."
+
+
+def test_a_provider_that_is_wrong_is_not_unknown_too(tmp_path: Path) -> None:
+    """A policy that names it is right: one mistake, not two."""
+    settings = '[providers.up]\nkind = "openai"\napi_key = "canary"\n'
+    code, lines = check(tmp_path, settings, POLICIES.replace('"echo"', '"up"'))
+    assert code == 1
+    assert lines[0].startswith("config.toml:3: providers.up.api_key is a literal; ")
+    assert lines[-1] == "1 mistake."
+
+
+def test_what_a_later_version_enforces_is_said(tmp_path: Path) -> None:
+    code, lines = check(
+        tmp_path, "", POLICIES + 'fallback = ["other"]\n[models.other]\nprovider = "echo"\nmodel = "e"\n'
+    )
+    assert code == 0
+    assert any(re.search(r"keys\.toml:\d+: models\.chat\.fallback.* is not enforced yet", line) for line in lines)
+
+
+def test_warnings_are_no_mistakes(tmp_path: Path) -> None:
+    settings = (
+        '[providers.echo]\nkind = "echo"\n[providers.a]\nkind = "openai"\napi_key = "env:NOT_SET"\noptional = true\n'
+    )
+    code, lines = check(tmp_path, settings)
+    assert code == 0
+    assert (
+        "warning: providers.a is optional and left out, and so are its models: the environment variable NOT_SET is not "
+        "set or empty"
+    ) in lines
+
+
+def test_settings_that_cannot_be_read_say_why_the_policies_were_not(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "none.toml")])
+    assert result.exit_code == 1
+    assert result.output.splitlines()[0].startswith(
+        f"{tmp_path}/none.toml:1: cannot be read: no such file or directory; "
+    )
+    assert "The policies were not checked" in result.output
+
+
+def test_the_shipped_policies_are_right() -> None:
+    result = CliRunner().invoke(main, ["check"])
+    assert result.exit_code == 0, result.output
+    assert "All is well" in result.output
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 keys"), (1, "1 key,"), (2, "2 keys")])
+def test_the_summary_counts_in_words(number: int, words: str) -> None:
+    keys = {str(n): None for n in range(number)}
+    policy = PolicySet("a" * 64, keys, {}, {}, (), (), {}, ())  # type: ignore[arg-type]  # only counted
+    assert words in summary(policy)
+    assert summary(policy).endswith("policy set aaaaaaaaaaaa.")
