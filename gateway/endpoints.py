@@ -2,13 +2,15 @@
 
 An endpoint is named by its first path segment (`files`, `batches`, …), the hot ones by what they do. *Visible* means
 that the gateway reads its cost and its text, so that limits and redaction hold on it; every other one is opaque, and
-policy rule "no side door" applies (`policy/decide.py`).
+the rule "no side door" applies to it (`policy/decide.py`). Names are found on the decoded path, since a provider
+decodes it too; what is sent on is the raw path.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import unquote
 
 Shape = Literal["chat", "completions", "embeddings", "models", "opaque"]
 
@@ -25,6 +27,7 @@ class Endpoint:
 
     @property
     def visible(self) -> bool:
+        """Whether the gateway reads cost and text of this call."""
         return self.shape != "opaque"
 
     @property
@@ -35,32 +38,36 @@ class Endpoint:
     @property
     def operation(self) -> str:
         """OpenTelemetry's `gen_ai.operation.name`."""
-        return OPERATIONS.get(self.name, self.name)
+        return "text_completion" if self.name == "completions" else self.name
 
 
 INFERENCE = frozenset(
     {"chat", "completions", "embeddings", "models", "responses", "moderations", "images", "audio", "realtime"}
 )
-OPERATIONS = {"completions": "text_completion"}
-_HOT: dict[tuple[str, str], tuple[str, Shape]] = {
-    ("POST", "/chat/completions"): ("chat", "chat"),
-    ("POST", "/completions"): ("completions", "completions"),
-    ("POST", "/embeddings"): ("embeddings", "embeddings"),
-}
+_HOT: dict[str, Shape] = {"/chat/completions": "chat", "/completions": "completions", "/embeddings": "embeddings"}
+# What else lives below a hot name is opaque and must not share the name: a policy that names "chat" means chatting.
+_BELOW_HOT = {"chat": "stored_completions", "completions": "stored_completions", "embeddings": "stored_embeddings"}
 # Every name that a policy's `endpoints` may hold, besides "inference" and "*".
 NAMES = INFERENCE | {
-    "files", "uploads", "batches", "fine_tuning", "vector_stores", "containers", "conversations", "evals",
-    "assistants", "threads", "organization", "videos", "messages", "chatkit", "skills",
+    "assistants", "batches", "chatkit", "containers", "conversations", "evals", "files", "fine_tuning", "messages",
+    "organization", "skills", "stored_completions", "stored_embeddings", "threads", "uploads", "vector_stores",
+    "videos",
 }  # fmt: skip
 
 
-def find(method: str, path: str, raw_query: str = "") -> Endpoint:
-    """The endpoint of a raw path that begins with /v1/. A path that nobody knows is opaque, named by its segment."""
-    below = path[3:]
-    hot = _HOT.get((method, below))
-    if hot is not None:
-        return Endpoint(hot[0], hot[1], method, below, raw_query)
-    segment = below.split("/", 2)[1] if below.startswith("/") else below
-    if segment == "models" and method in ("GET", "HEAD"):
-        return Endpoint("models", "models", method, below, raw_query)
-    return Endpoint(segment.replace("-", "_"), "opaque", method, below, raw_query)
+def find(method: str, path: str, raw_query: str = "") -> Endpoint | None:
+    """The endpoint of a raw path. None: not below /v1/, or a path that two servers could read in two ways
+    (empty or dot segments, encoded or not, back slashes, control characters)."""
+    if not path.startswith("/v1/"):
+        return None
+    raw = path[3:]
+    below = unquote(raw) if "%" in raw else raw
+    segments = below[1:].removesuffix("/").split("/")
+    if any(segment in ("", ".", "..") for segment in segments) or "\\" in below or not below.isprintable():
+        return None
+    if method == "POST" and (shape := _HOT.get(below.removesuffix("/"))) is not None:
+        return Endpoint(segments[0], shape, method, raw, raw_query)
+    name = segments[0].replace("-", "_")
+    if name == "models" and method in ("GET", "HEAD"):
+        return Endpoint("models", "models", method, raw, raw_query)
+    return Endpoint(_BELOW_HOT.get(name, name), "opaque", method, raw, raw_query)

@@ -146,9 +146,12 @@ class Arrival(Protocol):
 
 
 class Reply(Protocol):
-    """The way back to the client. `begin` once, `write` any number of times, then `end` or `abort`."""
+    """The way back to the client: `send` a whole answer; or `begin` once, `write` any number of times, then `end` or
+    `abort`. Every await may raise ClientGone."""
 
     begun: bool
+
+    async def send(self, head: Head, body: bytes) -> None: ...
 
     async def begin(self, head: Head) -> None: ...
     async def write(self, data: bytes) -> None:

@@ -1,21 +1,43 @@
-"""read: what a client asks, as far as the gateway must know it. The rest stays the bytes that came. Pure."""
+"""read: what a client asks, as far as the gateway must know it. The rest stays the bytes that came.
+
+A JSON body is held, and its top level is split without decoding the values. A multipart body is only looked into:
+for an inference endpoint as far as its `model` field (a file on disk takes what does not fit in memory), for any
+other not at all; what follows is watched as it passes, so that no second model slips by. Everything else streams.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+
+import msgspec
+
+from gateway.errors import Failure, Reason, Refusal, Wire
+from gateway.json_object import BadJson, parse_object
+from gateway.multipart import FieldWatch, boundary
 
 if TYPE_CHECKING:
-    import msgspec
-
     from gateway.endpoints import Endpoint
+    from gateway.ports import Arrival
+
+T = TypeVar("T")
+MEMORY = 1 << 20  # bytes of a multipart body that are held in memory before a temporary file takes them
+
+# Top-level keys that the gateway reads; a body that has one of them twice could mean two things (design: "what was
+# checked is what is sent").
+READ_KEYS = frozenset(
+    b"model messages prompt input stream stream_options max_tokens max_completion_tokens n best_of user tools store"
+    b" metadata functions tool_choice".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What is asked. `fields` holds the body's top-level values undecoded, so that what is not touched leaves as it
-    came; it is empty where the body is not a JSON object. `body` is None where it is streamed through."""
+    came; it is empty where the body is not a JSON object. `body` is None where there is none or it streams through,
+    and then `rest` is what there is to stream."""
 
     endpoint: Endpoint
     body: bytes | None
@@ -32,3 +54,171 @@ class Ask:
     tags: tuple[str, ...] = ()
     timeout: float | None = None  # seconds
     client_request_id: str | None = None  # recorded beside ours, never used to identify anything
+    rest: AsyncIterator[bytes] | None = None
+
+    @property
+    def first_turn(self) -> str | None:
+        """System message and first user message, as a conversation's own mark; None outside of chat."""
+        raw = self.fields.get("messages")
+        if raw is None:
+            return None
+        turns = []
+        for message in msgspec.json.decode(raw):
+            turns.append(msgspec.json.encode(message).decode())
+            if isinstance(message, dict) and message.get("role") == "user":
+                break
+        return "\n".join(turns)
+
+
+class LateModel(Failure):
+    """A multipart body named a model where it could no longer be checked."""
+
+    wire = Wire(400, "invalid_request_error", "invalid_multipart", False)
+    client_message = "The form names a model more than once, or where none is expected."
+
+
+async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Refusal:
+    """Read what is asked; `max_body` in bytes bounds what is held. Raises ClientTooSlow, ClientGone."""
+    headers = arrival.headers
+    heading = _heading(headers)
+    if isinstance(heading, Refusal):
+        return heading
+    if not _has_body(headers):
+        if endpoint.visible and endpoint.shape != "models":
+            return Refusal(Reason.BAD_REQUEST, "The request has no body; a JSON object is expected.")
+        return Ask(endpoint, None, **heading)
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = content_type == "application/json" or content_type.endswith("+json") or endpoint.visible
+    if not is_json and content_type != "multipart/form-data":
+        return Ask(endpoint, None, rest=arrival.stream(), **heading)
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        return Refusal(
+            Reason.UNSUPPORTED_ENCODING, f"Content-Encoding '{encoding[:40]}' is not supported; send the body unencoded."
+        )
+    if content_type == "multipart/form-data" and not endpoint.visible:
+        return await _read_form(arrival, endpoint, max_body, heading)
+    body = await arrival.body(max_body)
+    if body is None:
+        return Refusal(Reason.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
+    if endpoint.shape == "models" or (not body.strip() and not endpoint.visible):
+        return Ask(endpoint, body or None, **heading)
+    return _read_object(endpoint, body, heading)
+
+
+def _has_body(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _heading(headers: Mapping[str, str]) -> dict[str, Any] | Refusal:
+    """What our own request headers say (design: On the wire)."""
+    timeout = None
+    if (text := headers.get("x-gateway-timeout")) is not None:
+        try:
+            timeout = float(text)
+        except ValueError:
+            timeout = 0.0
+        if not 0 < timeout <= 3600:
+            return Refusal(Reason.BAD_REQUEST, "x-gateway-timeout must be a number of seconds, above 0 and up to 3600.")
+    tags = tuple(tag.strip()[:64] for tag in headers.get("x-gateway-tags", "").split(",") if tag.strip())
+    return {
+        "user": headers.get("x-gateway-user"),
+        "session": headers.get("x-gateway-session"),
+        "conversation": headers.get("x-gateway-conversation"),
+        "version": headers.get("x-gateway-version"),
+        "tags": tags[:16],
+        "timeout": timeout,
+        "client_request_id": (headers.get("x-request-id") or headers.get("x-client-request-id") or "")[:128] or None,
+    }
+
+
+def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> Ask | Refusal:
+    try:
+        fields = parse_object(body, READ_KEYS)
+    except BadJson as error:
+        return Refusal(Reason.BAD_REQUEST, f"We could not read the JSON body of your request: {error}")
+    try:
+        model = _value(fields, "model", str)
+        stream = _value(fields, "stream", bool) or False
+        choices = _value(fields, "n", int)
+        options = _value(fields, "stream_options", dict) or {}
+        maximum = _value(fields, "max_completion_tokens", int)
+        if maximum is None:
+            maximum = _value(fields, "max_tokens", int)
+        if heading["user"] is None:
+            heading["user"] = _value(fields, "user", str)
+    except BadJson as error:
+        if not endpoint.visible:  # the provider knows the shape of its own endpoints
+            return Ask(endpoint, body, fields, **heading)
+        return Refusal(Reason.BAD_REQUEST, str(error), param=error.param)
+    if endpoint.visible:
+        if model is None:
+            return Refusal(Reason.BAD_REQUEST, "you must provide a model parameter", param="model")
+        if maximum is not None and maximum < 0:
+            return Refusal(Reason.BAD_REQUEST, "max_tokens must not be negative.", param="max_tokens")
+        if choices is not None and not 1 <= choices <= 128:
+            return Refusal(Reason.BAD_REQUEST, "n must be between 1 and 128.", param="n")
+    return Ask(
+        endpoint,
+        body,
+        fields,
+        model=model,
+        stream=stream,
+        include_usage=options.get("include_usage") is True,
+        max_output_tokens=maximum,
+        choices=choices or 1,
+        **heading,
+    )
+
+
+def _value(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | None:
+    """One top-level value, None where it is absent or null. Raises BadJson where its type is wrong."""
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=kind | None)  # type: ignore[arg-type]  # a union made at run time
+    except msgspec.MsgspecError:
+        names = {"str": "a string", "bool": "true or false", "int": "an integer", "dict": "an object"}
+        raise BadJson(f"'{name}' must be {names[kind.__name__]}.", param=name) from None
+
+
+async def _read_form(arrival: Arrival, endpoint: Endpoint, max_body: int, heading: dict[str, Any]) -> Ask | Refusal:
+    mark = boundary(arrival.headers.get("content-type", ""))
+    if mark is None:
+        return Refusal(Reason.BAD_REQUEST, "The multipart body's Content-Type names no usable boundary.")
+    watch = FieldWatch(mark, "model")
+    incoming = arrival.stream()
+    if not endpoint.inference:
+        return Ask(endpoint, None, rest=_watched(watch, None, incoming), **heading)
+    held = cast("BinaryIO", tempfile.SpooledTemporaryFile(MEMORY))  # noqa: SIM115  # closed by `_watched`
+    size = 0
+    async for chunk in incoming:
+        size += len(chunk)
+        if size > max_body:
+            held.close()
+            return Refusal(Reason.BODY_TOO_LARGE, f"The form holds more than {max_body} bytes before its model field.")
+        held.write(chunk)
+        watch.feed(chunk)
+        if watch.found:
+            break
+    if watch.broken:
+        held.close()
+        return Refusal(Reason.BAD_REQUEST, "The multipart body is malformed.")
+    model = watch.found[0] if watch.found else None
+    return Ask(endpoint, None, model=model, rest=_watched(watch, held, incoming), **heading)
+
+
+async def _watched(watch: FieldWatch, held: BinaryIO | None, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What was held, then the rest. Raises LateModel: the provider then never gets a whole request."""
+    allowed = len(watch.found)
+    if held is not None:
+        with held:
+            held.seek(0)
+            while chunk := held.read(1 << 16):
+                yield chunk
+    async for chunk in rest:
+        watch.feed(chunk)
+        if watch.broken or len(watch.found) > allowed:
+            raise LateModel
+        yield chunk

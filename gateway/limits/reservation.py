@@ -18,6 +18,7 @@ class Basis(StrEnum):
     PROVIDER = "provider"  # the provider's own usage
     COUNTED = "counted"  # our count of what passed: the provider said nothing, or nothing credible
     RESERVED = "reserved"  # the process died; the lease expired and was charged as reserved
+    ABANDONED = "abandoned"  # a provider worked on it and nobody received it; charged as reserved
     NOTHING = "nothing"  # no byte left for a provider, or it refused before it worked
 
 

@@ -1,0 +1,266 @@
+"""THE JOURNEY of a request, from top to bottom.
+
+Each step takes what the steps before it have proved and returns its own evidence, or a Refusal. `_travel` is the way;
+`journey` is what holds around it: whatever happens, to the client, the provider, the store or to us, the exchange
+ends once, and its end settles the budget and writes the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from gateway.endpoints import Endpoint
+from gateway.envelopes import failed, refused
+from gateway.errors import ClientGone, Failure, ProviderFailure, Refusal
+from gateway.exchange import Ending, Exchange, Phase
+from gateway.identity.authenticate import authenticate
+from gateway.limits.answer import denied, limit_headers
+from gateway.limits.estimate import estimate
+from gateway.limits.reservation import Basis, Reservation, Usage
+from gateway.limits.scopes import Charge, Claim, Denial, Lease
+from gateway.policy.compiled import PolicySet
+from gateway.policy.decide import decide, visible_models
+from gateway.policy.permit import Permit
+from gateway.ports import Arrival, Clock, Head, KeyDirectory, LimitStore, Provider, RecordSink, Reply, Settler
+from gateway.providers.edits import edit_body
+from gateway.reading import Ask, read
+from gateway.redaction.safe import SafeRequest
+from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
+from gateway.stream.relay import Answer, counted, relay
+
+
+class Policies(Protocol):
+    """The policy set of this moment, and its keys."""
+
+    @property
+    def current(self) -> PolicySet: ...
+    @property
+    def keys(self) -> KeyDirectory: ...
+
+
+class Redactor(Protocol):
+    async def redact(self, permit: Permit) -> SafeRequest | Refusal:
+        """Raises AnalyzerFailure where the profile says `on_error = "deny"`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the journey calls; made once, by `app.py`."""
+
+    clock: Clock
+    policies: Policies
+    store: LimitStore
+    settler: Settler
+    redactor: Redactor
+    providers: Mapping[str, Provider]
+    records: RecordSink
+    draw: Callable[[], float]  # uniform in [0, 1)
+    sticky_key: bytes
+    max_body: int  # bytes of a body that are held
+
+
+async def journey(arrival: Arrival, endpoint: Endpoint, reply: Reply, rooms: Rooms) -> None:
+    """Take one request from its head to its record. Raises nothing but cancellation, which means: the client left."""
+    exchange = Exchange(
+        arrival.request_id, arrival.received, rooms.clock.now(), arrival.method, arrival.path, arrival.peer,
+        rooms.policies.current, endpoint=endpoint,
+    )  # fmt: skip
+    try:
+        refusal = await _travel(exchange, arrival, endpoint, reply, rooms)
+        if refusal is not None:
+            await _refuse(exchange, refusal, reply)
+    except (ClientGone, asyncio.CancelledError) as gone:
+        exchange.ending = Ending.CLIENT_GONE
+        exchange.failure = exchange.failure or ClientGone(type(gone).__name__)
+        reply.abort()
+        if isinstance(gone, asyncio.CancelledError):
+            raise
+    except Failure as failure:
+        await _fail(exchange, failure, reply)
+    except Exception as bug:  # the last resort: an id for the client, the traceback for the log
+        rooms.records.bug(exchange.request_id, bug)
+        await _fail(exchange, Failure(type(bug).__name__), reply)
+    finally:
+        _close(exchange, rooms)
+
+
+async def _travel(
+    exchange: Exchange, arrival: Arrival, endpoint: Endpoint, reply: Reply, rooms: Rooms
+) -> Refusal | None:
+    now = rooms.clock.now()
+
+    principal = authenticate(arrival.headers, rooms.policies.keys, now)
+    if isinstance(principal, Refusal):
+        return principal
+    exchange.principal = principal
+    exchange.enter(Phase.AUTHENTICATED)
+
+    ask = await read(arrival, endpoint, rooms.max_body)
+    if isinstance(ask, Refusal):
+        return ask
+    exchange.ask = ask
+    exchange.enter(Phase.READ)
+
+    permit = decide(exchange.policy, principal, ask, now)
+    if isinstance(permit, Refusal):
+        return permit
+    exchange.permit = permit
+    exchange.enter(Phase.PERMITTED)
+    if endpoint.shape == "models":
+        return await _list_models(exchange, permit, reply)
+
+    route = plan(permit, _draw(permit, rooms), datetime.fromtimestamp(now, UTC).date())
+    if isinstance(route, Refusal):
+        return route
+    exchange.plan = route
+    exchange.enter(Phase.PLANNED)
+
+    reservation = await _reserve(exchange, permit, route, rooms)
+    if isinstance(reservation, Refusal):
+        return reservation
+    exchange.reservation = reservation
+    exchange.enter(Phase.RESERVED)
+
+    safe = await rooms.redactor.redact(permit)
+    if isinstance(safe, Refusal):
+        return safe
+    exchange.safe = safe
+    exchange.enter(Phase.REDACTED)
+
+    answer = await _call(exchange, arrival, permit, route, reservation, safe, rooms)
+    await relay(exchange, answer, reply, rooms.clock)
+    return None
+
+
+async def _reserve(exchange: Exchange, permit: Permit, route: Plan, rooms: Rooms) -> Reservation | Refusal:
+    """Take the worst case from every limit at once. Raises StoreFailure."""
+    worst = estimate(permit, [attempt.price for attempt in route.attempts])
+    if not permit.scopes:
+        return Reservation(worst)
+    claim = Claim(exchange.request_id, permit.principal.key.tenant, permit.scopes, worst.tokens, worst.nano_usd)
+    try:
+        verdict = await rooms.store.admit(claim)
+    except BaseException:
+        # The reply is lost, the reservation may not be: give back what the store may hold under this request's id.
+        rooms.settler.settle(Lease(claim, ()), Charge(0, 0, requests=0))
+        raise
+    if isinstance(verdict, Denial):
+        return denied(verdict, worst)
+    rooms.settler.opened(verdict)
+    return Reservation(worst, verdict)
+
+
+async def _call(
+    exchange: Exchange, arrival: Arrival, permit: Permit, route: Plan, reservation: Reservation, safe: SafeRequest,
+    rooms: Rooms,
+) -> Answer:  # fmt: skip
+    """Call the provider with a body that may leave. Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
+    attempt, ask = route.attempts[0], permit.ask
+    provider = rooms.providers[attempt.provider]
+    body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body)
+    request = provider.request(ask, attempt.model, body, arrival.headers, ask.timeout)
+    exchange.attempt = attempt
+    exchange.called = rooms.clock.monotonic()
+    exchange.enter(Phase.CALLING)
+    upstream = await provider.transport.send(request)
+    exchange.answered = rooms.clock.monotonic()
+    exchange.provider_status = upstream.status
+    exchange.provider_request_id = upstream.headers.get("x-request-id")
+    exchange.enter(Phase.ANSWERING)
+    return Answer(provider, upstream, safe, (*_own_headers(exchange), *_limit_headers(reservation)))
+
+
+def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes) -> bytes:
+    """The body with what must change on the way out: the provider's model name, forced and capped parameters, and the
+    usage chunk that we need and the client did not ask for."""
+    model = attempt.model if attempt.model != ask.model else None
+    metered = ask.stream and not ask.include_usage and ask.endpoint.shape in ("chat", "completions")
+    if model is None and not permit.edits and not metered:
+        return body
+    return edit_body(body, permit.edits, model=model, include_usage=metered)
+
+
+def _draw(permit: Permit, rooms: Rooms) -> float:
+    mark = stickiness(permit)
+    return rooms.draw() if mark is None else share(mark, rooms.sticky_key)
+
+
+def _own_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
+    own = [("x-request-id", exchange.request_id), ("x-gateway-decision", exchange.decision)]
+    if exchange.attempt is not None and exchange.attempt.version is not None:
+        own.append(("x-gateway-model-version", exchange.attempt.version))
+    return tuple(own)
+
+
+def _limit_headers(reservation: Reservation | None) -> tuple[tuple[str, str], ...]:
+    lease = reservation.lease if reservation is not None else None
+    return tuple(limit_headers(lease.remaining)) if lease is not None else ()
+
+
+async def _list_models(exchange: Exchange, permit: Permit, reply: Reply) -> Refusal | None:
+    """GET /v1/models and /v1/models/{id}: answered here, with what the key may use."""
+    listing = visible_models(permit)
+    if isinstance(listing, Refusal):
+        return listing
+    exchange.enter(Phase.RELAYING)
+    exchange.ending, exchange.status = Ending.LOCAL, 200
+    head = Head(200, (("content-type", "application/json"), *_own_headers(exchange)))
+    await reply.send(head, msgspec.json.encode(listing))
+    return None
+
+
+async def _refuse(exchange: Exchange, refusal: Refusal, reply: Reply) -> None:
+    exchange.refusal = refusal
+    wire, headers, body = refused(refusal)
+    exchange.ending, exchange.status = Ending.REFUSED, wire.status
+    own = (("content-type", "application/json"), *_own_headers(exchange), *headers, *limit_headers(refusal.remaining))
+    await reply.send(Head(wire.status, own), body)
+
+
+async def _fail(exchange: Exchange, failure: Failure, reply: Reply) -> None:
+    """Tell the client, if its answer has not begun; else break the connection, which it takes for an error."""
+    exchange.failure = failure
+    if reply.begun:
+        exchange.ending = Ending.TRUNCATED
+        reply.abort()
+        return
+    wire, headers, body = failed(failure, exchange.request_id)
+    exchange.ending, exchange.status = Ending.FAILED, wire.status
+    own = (("content-type", "application/json"), *_own_headers(exchange), *headers)
+    try:
+        await reply.send(Head(wire.status, (*own, *_limit_headers(exchange.reservation))), body)
+    except ClientGone:
+        exchange.ending = Ending.CLIENT_GONE
+
+
+def _close(exchange: Exchange, rooms: Rooms) -> None:
+    """Settle and record. Synchronous, since it runs in a `finally` that a cancellation may have entered."""
+    reservation = exchange.reservation
+    if reservation is not None:
+        exchange.usage = _final_usage(exchange)
+        exchange.charge = exchange.cost()
+        if reservation.lease is not None:
+            rooms.settler.settle(reservation.lease, exchange.charge)
+    ending = exchange.ending or Ending.FAILED
+    exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
+    rooms.records.write(exchange.record())
+
+
+def _final_usage(exchange: Exchange) -> Usage:
+    """What was used where the relay did not say: nothing before a body left; once it left, a client that goes away
+    does not make the provider's work free (docs/decisions: what an abandoned exchange is charged)."""
+    if exchange.usage is not None:
+        return exchange.usage
+    left = exchange.called is not None and not isinstance(exchange.failure, ProviderFailure)
+    if not left or exchange.ending is not Ending.CLIENT_GONE:
+        return Usage(basis=Basis.NOTHING)
+    used = counted(exchange, 0)
+    if exchange.ask is not None and not exchange.ask.stream and exchange.reservation is not None:
+        return replace(used, output_tokens=exchange.reservation.estimate.output_tokens, basis=Basis.ABANDONED)
+    return used

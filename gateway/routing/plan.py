@@ -1,0 +1,98 @@
+"""plan: alias → which provider and model version answers. Pure: the draw is an argument.
+
+Today a plan holds one attempt, chosen by weight; the order of further ones is a tuple so that retries and fallbacks
+have their place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date
+
+from gateway.errors import Reason, Refusal
+from gateway.policy.compiled import Model, PolicySet, Price, Version
+from gateway.policy.permit import Permit
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call that may be made. `model` is the provider's name of it, None for a call that names no model."""
+
+    provider: str
+    model: str | None = None
+    version: str | None = None
+    alias: str | None = None
+    price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Attempts in the order in which they may be made; never empty."""
+
+    attempts: tuple[Attempt, ...]
+
+
+def plan(permit: Permit, draw: float, today: date) -> Plan | Refusal:
+    """The plan of a permit. `draw` in [0, 1) picks the version; `today` picks the price row."""
+    if not permit.models:
+        if permit.provider is None:
+            return Refusal(Reason.NO_PROVIDER, "No provider serves this call.", rule=permit.rule)
+        return Plan((Attempt(permit.provider),))
+    model, rest = permit.models[0]
+    versions = eligible(permit.policy, model, permit.require)
+    if permit.ask.version is not None:
+        versions = tuple(version for version in versions if version.name == permit.ask.version)
+    if not versions:
+        wanted = f" in version '{permit.ask.version}'" if permit.ask.version is not None else ""
+        return Refusal(
+            Reason.NO_PROVIDER, f"No permitted provider offers the model '{model.name}'{wanted}.", "model", permit.rule
+        )
+    chosen = weighted(versions, draw)
+    upstream = rest if chosen.model == "*" else chosen.model
+    price = permit.policy.price(chosen.provider, upstream, today)
+    return Plan((Attempt(chosen.provider, upstream, chosen.name, permit.ask.model, price),))
+
+
+def eligible(policy: PolicySet, model: Model, require: tuple[tuple[str, str], ...]) -> tuple[Version, ...]:
+    """The model's versions whose provider is there and bears every required label."""
+    kept = []
+    for version in model.versions:
+        provider = policy.providers.get(version.provider)
+        if provider is not None and provider.available and set(require) <= set(provider.labels):
+            kept.append(version)
+    return tuple(kept)
+
+
+def weighted(versions: tuple[Version, ...], draw: float) -> Version:
+    """The version whose share of the summed weight holds `draw` in [0, 1). Weight 0 is never chosen unless all are."""
+    total = sum(version.weight for version in versions)
+    point = draw * total
+    for version in versions:
+        if point < version.weight:
+            return version
+        point -= version.weight
+    return max(versions, key=lambda version: version.weight)
+
+
+def stickiness(permit: Permit) -> str | None:
+    """What the choice sticks to; None: every request draws anew. A conversation that the client does not name is its
+    first turn: system message and first user message, which every later turn repeats."""
+    if not permit.models:
+        return None
+    model, ask = permit.models[0][0], permit.ask
+    match model.sticky:
+        case "key":
+            return f"{model.name}|key|{permit.principal.key.id}"
+        case "user" if ask.user is not None:
+            return f"{model.name}|user|{permit.principal.key.tenant}|{ask.user}"
+        case "conversation" if (conversation := ask.conversation or ask.session or ask.first_turn) is not None:
+            return f"{model.name}|conversation|{permit.principal.key.tenant}|{conversation}"
+        case _:
+            return None
+
+
+def share(text: str, key: bytes) -> float:
+    """A stable draw in [0, 1) for a text, the same in every process that knows the key."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key[:64], digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

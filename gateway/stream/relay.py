@@ -1,0 +1,231 @@
+"""relay: a provider's answer on its way to the client. One loop owns both ends.
+
+Whatever ends it, the caller finds in the exchange what was used: by the provider's word, else by our own count of what
+passed. Nothing is awaited here but the two ports, so the loop is the same for every technology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.envelopes import envelope, stream_error
+from gateway.errors import Failure, ProviderBroken, Wire
+from gateway.exchange import Ending, Exchange, Phase
+from gateway.limits.reservation import Basis, Usage
+from gateway.ports import Clock, Head, Provider, Reply, Upstream
+from gateway.redaction.restore import RestoreFilter, restore_body
+from gateway.redaction.safe import SafeRequest
+from gateway.stream.filters import StreamFilter, UsageMeter
+from gateway.stream.sse import Decoder, Event, TooLong
+from gateway.providers.errors import client_error, is_error_body
+
+LARGEST_ANSWER = 64 << 20  # bytes of a whole answer that are held to be restored and metered
+LARGEST_ERROR = 256 << 10  # bytes of a provider's error that are read
+
+# What passes of a provider's headers: the rest is its own business (cookies, its ids, its limits, hop-by-hop fields).
+PASSED = ("content-type", "openai-processing-ms", "openai-version")
+PASSED_OPAQUE = (*PASSED, "content-encoding", "content-disposition", "content-length", "cache-control", "location",
+                 "accept-ranges", "content-range", "etag", "last-modified")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Evidence that a provider was called with a body that may leave, and has begun to answer."""
+
+    provider: Provider
+    upstream: Upstream
+    safe: SafeRequest
+    headers: tuple[tuple[str, str], ...]  # ours: limits, decision, version
+
+
+async def relay(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
+    """Bring the answer to the client. Raises Failure only while nothing has been sent to the client, ClientGone
+    at any time."""
+    upstream, ask = answer.upstream, exchange.ask
+    assert ask is not None  # noqa: S101  # INVARIANT: an answer exists only after a permit, which holds the ask
+    try:
+        if upstream.status >= 400:
+            await _relay_error(exchange, answer, reply)
+        elif not ask.endpoint.visible:
+            await _relay_opaque(exchange, answer, reply, clock)
+        elif upstream.headers.get("content-type", "").startswith("text/event-stream"):
+            await _relay_stream(exchange, answer, reply, clock)
+        else:
+            await _relay_whole(exchange, answer, reply, clock)
+    finally:
+        upstream.close()
+
+
+async def _relay_error(exchange: Exchange, answer: Answer, reply: Reply) -> None:
+    body = await _read(answer.upstream, LARGEST_ERROR)
+    await _send_error(exchange, answer, reply, answer.upstream.status, body)
+
+
+async def _send_error(exchange: Exchange, answer: Answer, reply: Reply, status: int, body: bytes) -> None:
+    error = client_error(status, answer.upstream.headers, restore_text(answer, body))
+    exchange.provider_error = error.provider_code
+    exchange.usage = Usage(basis=Basis.NOTHING)
+    exchange.enter(Phase.RELAYING)
+    exchange.ending, exchange.status = Ending.PROVIDER_ERROR, error.status
+    wire = Wire(error.status, error.type, error.code, error.retryable)
+    own = () if error.retryable else (("x-should-retry", "false"),)
+    if error.retryable and error.retry_after is not None:
+        own = (("retry-after", f"{error.retry_after:g}"),)
+    await reply.send(Head(error.status, (*answer.headers, *own)), envelope(wire, error.message, error.param))
+
+
+def restore_text(answer: Answer, body: bytes) -> bytes:
+    """An error may quote the request; the client reads its own words there too."""
+    return restore_body("opaque", body, answer.safe.restore) if answer.safe.restore else body
+
+
+async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
+    """A whole answer is read before the client hears of it, so whatever breaks it is still an error with a status."""
+    ask = exchange.ask
+    assert ask is not None  # noqa: S101  # INVARIANT: see relay
+    try:
+        body = await _read(answer.upstream, LARGEST_ANSWER)
+    except BaseException:
+        exchange.usage = abandoned(exchange)
+        raise
+    if is_error_body(body):
+        await _send_error(exchange, answer, reply, 502, body)
+        return
+    exchange.usage = answer.provider.usage(body) or _counted_whole(exchange, body)
+    if answer.safe.restore:
+        body = restore_body(ask.endpoint.shape, body, answer.safe.restore)
+    head = Head(answer.upstream.status, (*_passed(answer, PASSED), *answer.headers, *exchange.cost_header()))
+    exchange.enter(Phase.RELAYING)
+    exchange.first_byte = clock.monotonic()
+    exchange.ending, exchange.status = Ending.ANSWERED, answer.upstream.status
+    await reply.send(head, body)
+
+
+async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
+    ask, upstream = exchange.ask, answer.upstream
+    assert ask is not None  # noqa: S101  # INVARIANT: see relay
+    meter = UsageMeter(strip_usage=not ask.include_usage)
+    filters: list[StreamFilter] = [meter]
+    if answer.safe.restore:
+        filters.append(RestoreFilter(ask.endpoint.shape, answer.safe.restore))
+    decoder = Decoder()
+    try:
+        first = await _first_events(upstream, decoder)
+        if first and first[0].data is not None and is_error_body(first[0].data):
+            await _send_error(exchange, answer, reply, 502, first[0].data)
+            return
+        exchange.enter(Phase.RELAYING)
+        exchange.first_byte = clock.monotonic()
+        exchange.status = upstream.status
+        await reply.begin(Head(upstream.status, (*_passed(answer, PASSED), *answer.headers)))
+        try:
+            events = first
+            while True:
+                if out := _through(filters, events):
+                    await reply.write(out)
+                data = await upstream.chunk()
+                if not data:
+                    break
+                events = _decoded(decoder, data)
+            if out := _through(filters, decoder.finish(), last=True):
+                await reply.write(out)
+            exchange.ending = Ending.PROVIDER_ERROR if meter.error else Ending.ANSWERED
+        except Failure as failure:
+            if exchange.is_client_gone(failure):
+                raise
+            # Too late for a status: what was held back is lost with the rest, and the client must not take it for whole.
+            exchange.ending, exchange.failure = Ending.TRUNCATED, failure
+            text = f"{failure.client_message} (request {exchange.request_id})"
+            await reply.write(_through(filters, (), last=True) + stream_error(failure.wire, text))
+        await reply.end()
+    finally:
+        if exchange.usage is None:
+            exchange.usage = meter.usage or counted(exchange, meter.output_tokens())
+        exchange.response_id, exchange.response_model = meter.response_id, meter.model
+        exchange.finish_reasons = tuple(meter.finish_reasons)
+        exchange.flags.extend(meter.flags)
+
+
+async def _first_events(upstream: Upstream, decoder: Decoder) -> Sequence[Event]:
+    """The first events with data: their fate decides about our own status. Empty: the stream ended without any."""
+    events: list[Event] = []
+    while not any(event.data is not None for event in events):
+        data = await upstream.chunk()
+        if not data:
+            return [*events, *decoder.finish()]
+        events.extend(_decoded(decoder, data))
+    return events
+
+
+def _decoded(decoder: Decoder, data: bytes) -> Sequence[Event]:
+    try:
+        return decoder.feed(data)
+    except TooLong as error:
+        raise ProviderBroken(str(error)) from None
+
+
+def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: bool = False) -> bytes:
+    for stage in filters:
+        out: list[Event] = []
+        for event in events:
+            out.extend(stage.feed(event))
+        if last:
+            out.extend(stage.flush())
+        events = out
+    return b"".join([event.raw for event in events])
+
+
+async def _relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
+    upstream = answer.upstream
+    first = await upstream.chunk()
+    exchange.enter(Phase.RELAYING)
+    exchange.first_byte = clock.monotonic()
+    exchange.status = upstream.status
+    await reply.begin(Head(upstream.status, (*_passed(answer, PASSED_OPAQUE), *answer.headers)))
+    try:
+        data = first
+        while data:
+            await reply.write(data)
+            data = await upstream.chunk()
+    except Failure as failure:
+        if exchange.is_client_gone(failure):
+            raise
+        exchange.ending, exchange.failure = Ending.TRUNCATED, failure
+        reply.abort()
+        return
+    exchange.ending = Ending.ANSWERED
+    await reply.end()
+
+
+async def _read(upstream: Upstream, limit: int) -> bytes:
+    parts, size = [], 0
+    while data := await upstream.chunk():
+        parts.append(data)
+        size += len(data)
+        if size > limit:
+            raise ProviderBroken(f"answer larger than {limit} bytes")
+    return b"".join(parts)
+
+
+def _passed(answer: Answer, names: Sequence[str]) -> list[tuple[str, str]]:
+    headers = answer.upstream.headers
+    return [(name, headers[name]) for name in names if name in headers]
+
+
+def counted(exchange: Exchange, output_tokens: int) -> Usage:
+    """Our own count of an answer whose provider did not say: the reserved input and what passed of the output."""
+    assert exchange.reservation is not None  # noqa: S101  # INVARIANT: see relay
+    return Usage(exchange.reservation.estimate.input_tokens, output_tokens, basis=Basis.COUNTED)
+
+
+def _counted_whole(exchange: Exchange, body: bytes) -> Usage:
+    assert exchange.ask is not None  # noqa: S101  # INVARIANT: see relay
+    return counted(exchange, 0 if exchange.ask.endpoint.shape == "embeddings" else -(-len(body) // 4))
+
+
+def abandoned(exchange: Exchange) -> Usage:
+    """The stated estimate of an answer that a provider worked on and nobody received: what was reserved."""
+    assert exchange.reservation is not None  # noqa: S101  # INVARIANT: see relay
+    estimate = exchange.reservation.estimate
+    return Usage(estimate.input_tokens, estimate.output_tokens, basis=Basis.ABANDONED)
