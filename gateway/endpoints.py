@@ -1,4 +1,4 @@
-"""The paths below /v1 and what the gateway knows of each. Pure.
+"""The paths below /v1 (and our own /gateway/v1/key) and what the gateway knows of each. Pure.
 
 An endpoint is named by its first path segment (`files`, `batches`, …), the hot ones by what they do. *Visible* means
 that the gateway reads its cost and its text, so that limits and redaction hold on it; every other one is opaque, and
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
 
-Shape = Literal["chat", "completions", "embeddings", "models", "opaque"]
+Shape = Literal["chat", "completions", "embeddings", "models", "key", "opaque"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ INFERENCE = frozenset(
 _HOT: dict[str, Shape] = {"/chat/completions": "chat", "/completions": "completions", "/embeddings": "embeddings"}
 # What else lives below a hot name is opaque and must not share the name: a policy that names "chat" means chatting.
 _BELOW_HOT = {"chat": "stored_completions", "completions": "stored_completions", "embeddings": "stored_embeddings"}
+OWN_KEY = "/gateway/v1/key"  # what a key may do and what is left of it
 # Every name that a policy's `endpoints` may hold, besides "inference" and "*".
 NAMES = INFERENCE | {
     "assistants", "batches", "chatkit", "containers", "conversations", "evals", "files", "fine_tuning", "messages",
@@ -58,7 +59,9 @@ NAMES = INFERENCE | {
 def find(method: str, path: str, raw_query: str = "") -> Endpoint | None:
     """The endpoint of a raw path. None: not below /v1/, or a path that two servers could read in two ways
     (empty or dot segments, encoded or not, back slashes, control characters)."""
-    if not path.startswith("/v1/"):
+    if path == OWN_KEY and method in ("GET", "HEAD"):
+        return Endpoint("key", "key", method, path, raw_query)
+    if not path.startswith("/v1/") or "#" in path:
         return None
     raw = path[3:]
     below = unquote(raw) if "%" in raw else raw

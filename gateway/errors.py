@@ -9,7 +9,8 @@
     │   ├── ProviderTimeout     connected, but silent for too long (504)
     │   └── ProviderBroken      bytes came that are not an answer, or stopped in the middle (502)
     ├── StoreFailure            the limit store could not be asked (503)
-    └── AnalyzerFailure         the analysis of personal data failed or was late (503)
+    ├── AnalyzerFailure         the analysis of personal data failed or was late (503)
+    └── Stopping                this process ends, and the exchange outlasted its grace (503)
 
 A client reads only what stands in `REFUSALS` and `FAILURES` and the message that we wrote; never `str(exception)`.
 """
@@ -18,6 +19,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.limits.scopes import Remaining
 
 # A retry cannot cure these: the SDKs would otherwise retry every 429 and 5xx (openai-python `_base_client.py`).
 
@@ -43,7 +48,7 @@ class Reason(StrEnum):
     NEVER_FITS = "never_fits"
     BLOCKED_CONTENT = "blocked_content"
     UNSCANNABLE = "unscannable"
-    DRAINING = "draining"
+    NO_UPGRADE = "no_upgrade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ REFUSALS: dict[Reason, Wire] = {
     Reason.NEVER_FITS: Wire(400, "invalid_request_error", "request_exceeds_limit", False),
     Reason.BLOCKED_CONTENT: Wire(400, "invalid_request_error", "content_policy_violation", False),
     Reason.UNSCANNABLE: Wire(403, "invalid_request_error", "unscannable_content", False),
-    Reason.DRAINING: Wire(503, "server_error", "server_is_overloaded", True),
+    Reason.NO_UPGRADE: Wire(501, "invalid_request_error", "upgrade_not_supported", False),
 }
 
 
@@ -102,6 +107,7 @@ class Refusal:
     param: str | None = None
     rule: Rule | None = None
     retry_after: float | None = None  # seconds until the same request could pass; None: waiting does not help
+    remaining: tuple[Remaining, ...] = ()  # how limits stand, for the headers
 
 
 class Failure(Exception):
@@ -153,3 +159,8 @@ class StoreFailure(Failure):
 class AnalyzerFailure(Failure):
     wire = Wire(503, "server_error", "redaction_unavailable", True)
     client_message = "The request could not be checked for personal data, and was not sent."
+
+
+class Stopping(Failure):
+    wire = Wire(503, "server_error", "server_is_overloaded", True)
+    client_message = "The gateway was stopped before the answer was complete."

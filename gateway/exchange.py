@@ -41,7 +41,7 @@ class Phase(StrEnum):
 
 LIFECYCLE: dict[Phase, frozenset[Phase]] = {
     Phase.ARRIVED: frozenset({Phase.AUTHENTICATED, Phase.ENDED}),
-    Phase.AUTHENTICATED: frozenset({Phase.READ, Phase.ENDED}),
+    Phase.AUTHENTICATED: frozenset({Phase.READ, Phase.RELAYING, Phase.ENDED}),  # relaying: a local reply
     Phase.READ: frozenset({Phase.PERMITTED, Phase.ENDED}),
     Phase.PERMITTED: frozenset({Phase.PLANNED, Phase.RELAYING, Phase.ENDED}),  # relaying: a local reply
     Phase.PLANNED: frozenset({Phase.RESERVED, Phase.ENDED}),
@@ -187,6 +187,8 @@ class Exchange:
             to["gateway.client_request_id"] = ask.client_request_id
             to["gateway.tags"] = ask.tags
             to["gateway.request_bytes"] = len(ask.body) if ask.body is not None else None
+        if self.permit is not None and self.permit.models:
+            to["gateway.model"] = self.permit.models[0][0].name  # the policy's name: a wildcard has one for all
         attempt = self.attempt
         if attempt is not None:
             to["gen_ai.provider.name"] = attempt.provider

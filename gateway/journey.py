@@ -17,9 +17,11 @@ import msgspec
 
 from gateway.endpoints import Endpoint
 from gateway.envelopes import failed, refused
-from gateway.errors import ClientGone, Failure, ProviderFailure, Refusal
+from gateway.errors import ClientGone, Failure, ProviderFailure, Reason, Refusal, Stopping
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.identity.authenticate import authenticate
+from gateway.identity.principal import Principal
+from gateway.identity.standing import describe, own_scopes
 from gateway.limits.answer import denied, limit_headers
 from gateway.limits.estimate import estimate
 from gateway.limits.reservation import Basis, Reservation, Usage
@@ -65,8 +67,12 @@ class Rooms:
     max_body: int  # bytes of a body that are held
 
 
-async def journey(arrival: Arrival, endpoint: Endpoint, reply: Reply, rooms: Rooms) -> None:
-    """Take one request from its head to its record. Raises nothing but cancellation, which means: the client left."""
+DRAINING = "draining"  # the message of a cancellation that ends what outlasted its grace at shutdown
+
+
+async def journey(arrival: Arrival, endpoint: Endpoint | None, reply: Reply, rooms: Rooms) -> None:
+    """Take one request from its head to its record. `endpoint` is None for a path that we do not serve. Raises
+    nothing but cancellation, which means that the client left."""
     exchange = Exchange(
         arrival.request_id, arrival.received, rooms.clock.now(), arrival.method, arrival.path, arrival.peer,
         rooms.policies.current, endpoint=endpoint,
@@ -75,12 +81,14 @@ async def journey(arrival: Arrival, endpoint: Endpoint, reply: Reply, rooms: Roo
         refusal = await _travel(exchange, arrival, endpoint, reply, rooms)
         if refusal is not None:
             await _refuse(exchange, refusal, reply)
-    except (ClientGone, asyncio.CancelledError) as gone:
-        exchange.ending = Ending.CLIENT_GONE
-        exchange.failure = exchange.failure or ClientGone(type(gone).__name__)
-        reply.abort()
-        if isinstance(gone, asyncio.CancelledError):
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args == (DRAINING,):
+            await _fail(exchange, Stopping("drained"), reply)
+        else:
+            _leave(exchange, ClientGone("cancelled"), reply)
             raise
+    except ClientGone as gone:
+        _leave(exchange, gone, reply)
     except Failure as failure:
         await _fail(exchange, failure, reply)
     except Exception as bug:  # the last resort: an id for the client, the traceback for the log
@@ -91,7 +99,7 @@ async def journey(arrival: Arrival, endpoint: Endpoint, reply: Reply, rooms: Roo
 
 
 async def _travel(
-    exchange: Exchange, arrival: Arrival, endpoint: Endpoint, reply: Reply, rooms: Rooms
+    exchange: Exchange, arrival: Arrival, endpoint: Endpoint | None, reply: Reply, rooms: Rooms
 ) -> Refusal | None:
     now = rooms.clock.now()
 
@@ -100,6 +108,10 @@ async def _travel(
         return principal
     exchange.principal = principal
     exchange.enter(Phase.AUTHENTICATED)
+    if endpoint is None:
+        return Refusal(Reason.UNKNOWN_PATH, f"Unknown request URL: {arrival.method} {arrival.path[:200]}.")
+    if endpoint.shape == "key":
+        return await _show_key(exchange, principal, reply, rooms)
 
     ask = await read(arrival, endpoint, rooms.max_body)
     if isinstance(ask, Refusal):
@@ -203,6 +215,16 @@ def _limit_headers(reservation: Reservation | None) -> tuple[tuple[str, str], ..
     return tuple(limit_headers(lease.remaining)) if lease is not None else ()
 
 
+async def _show_key(exchange: Exchange, principal: Principal, reply: Reply, rooms: Rooms) -> None:
+    """GET /gateway/v1/key: what the key may do and what is left of it, also when nothing is. Raises StoreFailure."""
+    scopes = own_scopes(principal.key)
+    remaining = await rooms.store.standing(principal.key.tenant, scopes) if scopes else ()
+    exchange.enter(Phase.RELAYING)
+    exchange.ending, exchange.status = Ending.LOCAL, 200
+    head = Head(200, (("content-type", "application/json"), *_own_headers(exchange), *limit_headers(remaining)))
+    await reply.send(head, msgspec.json.encode(describe(principal, remaining)))
+
+
 async def _list_models(exchange: Exchange, permit: Permit, reply: Reply) -> Refusal | None:
     """GET /v1/models and /v1/models/{id}: answered here, with what the key may use."""
     listing = visible_models(permit)
@@ -221,6 +243,12 @@ async def _refuse(exchange: Exchange, refusal: Refusal, reply: Reply) -> None:
     exchange.ending, exchange.status = Ending.REFUSED, wire.status
     own = (("content-type", "application/json"), *_own_headers(exchange), *headers, *limit_headers(refusal.remaining))
     await reply.send(Head(wire.status, own), body)
+
+
+def _leave(exchange: Exchange, gone: ClientGone, reply: Reply) -> None:
+    exchange.ending = Ending.CLIENT_GONE
+    exchange.failure = exchange.failure or gone
+    reply.abort()
 
 
 async def _fail(exchange: Exchange, failure: Failure, reply: Reply) -> None:

@@ -166,6 +166,9 @@ class RecordSink(Protocol):
     def write(self, record: Mapping[str, Any]) -> None:
         """Takes one record without waiting; encoding and writing happen off the path."""
 
+    def bug(self, request_id: str, error: BaseException) -> None:
+        """An exception that nobody expected, for the log."""
+
 
 class Settler(Protocol):
     """Takes settlements synchronously, so that it can be called from a `finally` under cancellation."""

@@ -88,7 +88,9 @@ async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Ref
             return Refusal(Reason.BAD_REQUEST, "The request has no body; a JSON object is expected.")
         return Ask(endpoint, None, **heading)
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_json = content_type == "application/json" or content_type.endswith("+json") or endpoint.visible
+    # Providers do not all look at the type, so a body on an inference path is JSON unless it is one of two other things.
+    is_json = endpoint.inference and content_type not in ("multipart/form-data", "application/sdp")
+    is_json = is_json or endpoint.visible or content_type == "application/json" or content_type.endswith("+json")
     if not is_json and content_type != "multipart/form-data":
         return Ask(endpoint, None, rest=arrival.stream(), **heading)
     encoding = headers.get("content-encoding", "identity").strip().lower()

@@ -1,0 +1,67 @@
+"""`gateway serve`: start the gateway, and end it well."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import click
+import uvloop
+
+from gateway.app import Gateway, open_gateway
+from gateway.cli.opening import CONFIG, open_settings
+from gateway.server.listeners import PortTaken
+from gateway.settings.model import Format
+from gateway.telemetry.logs import set_up
+
+
+@click.command()
+@CONFIG
+def serve(config: Path | None) -> None:
+    """Start the gateway. SIGTERM ends it after what runs has ended, SIGHUP reloads the policies."""
+    settings = open_settings(config)
+    console = settings.log.format is Format.CONSOLE or (settings.log.format is Format.AUTO and sys.stdout.isatty())
+    set_up(settings.log.level, "console" if console else "json")
+    try:
+        gateway = open_gateway(settings, console=console)
+    except PortTaken as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(1) from None
+    if gateway.demo_key is not None:
+        click.echo(banner(gateway.url, gateway.demo_key, gateway.health_url))
+        sys.stdout.flush()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(gateway))
+
+
+async def _run(gateway: Gateway) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+    await gateway.start()
+    try:
+        await stop.wait()
+        for number in (signal.SIGTERM, signal.SIGINT):  # a second one means it
+            loop.remove_signal_handler(number)
+    finally:
+        await gateway.stop()
+
+
+def banner(url: str, key: str, health: str) -> str:
+    """What a newcomer needs. The demo key lives in this process only, so showing it costs nothing."""
+    return f"""
+  The gateway listens on {url}   (health and metrics: {health})
+  A demo key, valid until it stops: {key}
+
+  Try it:
+
+    curl -N {url}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+      -d '{{"model": "echo", "stream": true, "messages": [{{"role": "user", "content": "Write to ada@example.com"}}]}}'
+
+    OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key} python -c 'import openai; \\
+      print(openai.OpenAI().chat.completions.create(model="echo", messages=[{{"role": "user", "content": "Hello"}}]))'
+"""

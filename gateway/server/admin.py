@@ -1,0 +1,86 @@
+"""The admin listener: everything that shows or changes. A token and a role stand before every path, known or not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.identity.admin import Admin, AdminToken, Right, authenticate_admin
+from gateway.server.arrival import lower_case
+
+log = structlog.get_logger(__name__)
+ADMIN_NAME = "gateway.admin"  # who asks, on the request
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One thing that can be asked. `rights`: all of them are needed. `answer` gives the JSON of a 200, or raises
+    `Unwell`."""
+
+    method: str
+    path: str
+    rights: frozenset[Right]
+    words: str
+    answer: Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class Unwell(Exception):
+    """The request was understood, and could not be done as things are; `body` says why (409)."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.body = body
+
+
+def admin_app(routes: Sequence[Route], tokens: Sequence[AdminToken]) -> web.Application:
+    """The application. Who has no valid token learns not even which paths there are."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        admin = authenticate_admin(lower_case(request.raw_headers), tokens)
+        if admin is None:
+            return _error(401, "unauthorized", "A valid admin token is needed: Authorization: Bearer TOKEN.")
+        request[ADMIN_NAME] = admin
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _error(404, "not_found", "There is no such path on the admin listener.")
+        except web.HTTPMethodNotAllowed as error:
+            return _error(405, "method_not_allowed", f"This path takes {', '.join(sorted(error.allowed_methods))}.")
+
+    app = web.Application(middlewares=[guard])
+    for route in routes:
+        app.router.add_route(route.method, route.path, _handler(route))
+    return app
+
+
+
+def _handler(route: Route) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        admin: Admin = request[ADMIN_NAME]
+        missing = sorted(right for right in route.rights if not admin.may(right))
+        changes = route.method != "GET"
+        if missing:
+            if changes:
+                log.warning("admin change refused", admin=admin.name, role=admin.role, path=route.path)
+            return _error(403, "forbidden", f"The role '{admin.role}' may not do this; it needs: {', '.join(missing)}.")
+        try:
+            body = await route.answer()
+        except Unwell as unwell:
+            if changes:
+                log.warning("admin change failed", admin=admin.name, role=admin.role, path=route.path)
+            return web.json_response(dict(unwell.body), status=409)
+        if changes:
+            log.info("admin change", admin=admin.name, role=admin.role, path=route.path)
+        return web.json_response(dict(body))
+
+    return handle
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    return web.json_response({"error": {"code": code, "message": message}}, status=status)

@@ -1,0 +1,148 @@
+"""The edge towards applications: aiohttp's low-level server, one handler, no middlewares.
+
+What stands here is body-blind: the request's id, the connection's manners (slow heads, malformed heads, draining),
+and the hand-over to the journey.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser
+from aiohttp.web_protocol import RequestHandler
+import aiohttp.http_parser as parsers
+
+from gateway.endpoints import find
+from gateway.envelopes import refused
+from gateway.errors import Reason, Refusal
+from gateway.exchange import Ending, Exchange
+from gateway.journey import DRAINING, Rooms, journey
+from gateway.server.arrival import HttpArrival
+from gateway.server.patience import Patience
+from gateway.server.reply import NAME, HttpReply
+
+LARGEST_LINE = 16 << 10  # bytes of a request line or of one header
+MOST_HEADERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """Seconds that the edge waits for a client: see `[server]` in docs/configuration.md."""
+
+    header: float = 10.0
+    body: float = 30.0
+    write: float = 30.0
+    keepalive: float = 75.0
+
+
+class Edge(web.Server):
+    """Serves applications. `entropy` makes request ids; they name, and never prove, anything."""
+
+    def __init__(self, rooms: Rooms, manners: Manners, entropy: random.Random) -> None:
+        if HttpRequestParser is parsers.HttpRequestParserPy:
+            raise RuntimeError("aiohttp's C parser is not there; its pure-Python one is no parser for an open port")
+        super().__init__(
+            self.handle,
+            handler_cancellation=True,  # a client that has gone ends its exchange at once
+            auto_decompress=False,  # what was checked is what is sent; and no bombs
+            access_log=None,  # type: ignore[arg-type]  # None switches it off (aiohttp: RequestHandler.access_log)
+            keepalive_timeout=manners.keepalive,
+            max_line_size=LARGEST_LINE,
+            max_field_size=LARGEST_LINE,
+            max_headers=MOST_HEADERS,
+        )
+        self._rooms = rooms
+        self._manners = manners
+        self._entropy = entropy
+        self.patience = Patience(rooms.clock)
+        self.running: set[asyncio.Task[object]] = set()
+        self.draining = False
+
+    def __call__(self) -> RequestHandler:
+        """A connection, for asyncio's `create_server`."""
+        return Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """From now on a whole head must come in time; idle connections later on have `keepalive` to do so."""
+        super().connection_made(handler, transport)
+        self.patience.begin(handler, self._manners.header, handler.force_close)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Nobody is there any more."""
+        self.patience.end(handler)
+        super().connection_lost(handler, exc)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """One request: its journey, and what aiohttp wants to have back."""
+        self.patience.end(request.protocol)
+        arrival = HttpArrival(request, self._request_id(), self._rooms.clock.monotonic(), self._manners.body)
+        reply = HttpReply(request, self.patience, self._manners.write, closing=self.draining)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # INVARIANT: aiohttp runs handlers in tasks
+        self.running.add(task)
+        try:
+            await journey(arrival, find(arrival.method, arrival.path, arrival.raw_query), reply, self._rooms)
+        finally:
+            self.running.discard(task)
+        if reply.response is None:  # broken off before a head was sent; nothing reads this
+            reply.abort()
+            return web.Response(status=499)
+        return reply.response
+
+    def malformed(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to bytes that are no HTTP request, and its record."""
+        refusal = Refusal(Reason.BAD_REQUEST, "The request's head is not valid HTTP.")
+        wire, headers, body = refused(refusal)
+        peer = request.get_extra_info("peername")
+        now = self._rooms.clock.monotonic()
+        exchange = Exchange(
+            self._request_id(), now, self._rooms.clock.now(), "-", "-", str(peer[0]) if peer else "",
+            self._rooms.policies.current, refusal=refusal,
+        )  # fmt: skip
+        exchange.end(Ending.REFUSED, wire.status, now)
+        self._rooms.records.write(exchange.record())
+        own = {"content-type": "application/json", "x-request-id": exchange.request_id, "Server": NAME}
+        response = web.Response(status=wire.status, headers={**own, **dict(headers)}, body=body)
+        response.force_close()
+        return response
+
+    async def drain(self, seconds: float) -> int:
+        """Let running exchanges end by themselves for `seconds`, then end them; how many had to be ended. Each of
+        them settles and is recorded."""
+        self.draining = True
+        if self.running:
+            await asyncio.wait(tuple(self.running), timeout=seconds)
+        late = tuple(self.running)
+        for task in late:
+            task.cancel(DRAINING)
+        if late:
+            await asyncio.wait(late, timeout=5.0)
+        return len(late)
+
+    def _request_id(self) -> str:
+        return request_id(self._rooms.clock.now, self._entropy)
+
+
+class Connection(RequestHandler):
+    """aiohttp's connection, with our words where the library would answer by itself."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """A head that is no HTTP. (A handler never raises: the journey has caught what there is to catch.)"""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun")
+        edge = self._manager
+        assert isinstance(edge, Edge)  # noqa: S101  # INVARIANT: only an Edge makes Connections
+        return edge.malformed(request)
+
+
+def request_id(now: Callable[[], float], entropy: random.Random) -> str:
+    """`req_` and 32 hexadecimal digits, the first 12 of which are milliseconds: ids sort by time."""
+    return f"req_{int(now() * 1000):012x}{entropy.getrandbits(80):020x}"

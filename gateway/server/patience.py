@@ -1,0 +1,47 @@
+"""How long the edge waits for a client. One look a second over all that wait, instead of one timer per wait.
+
+A wait is registered with the moment when patience ends and what is then done; who gets what it waited for takes it
+back. So a write that does not block costs two dictionary operations, and an attacker's slow bytes cost one tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from gateway.ports import Clock
+
+TICK = 1.0  # seconds; patience may last this much longer than asked
+
+
+class Patience:
+    """Waits of one event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waits: dict[Any, tuple[float, Callable[[], None]]] = {}
+
+    def begin(self, who: Any, seconds: float, out_of_patience: Callable[[], None]) -> None:
+        """`who` waits from now on; `out_of_patience` is called once if that lasts longer than `seconds`."""
+        self._waits[who] = (self._clock.monotonic() + seconds, out_of_patience)
+
+    def end(self, who: Any) -> None:
+        """`who` waits no more."""
+        self._waits.pop(who, None)
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def tick(self) -> None:
+        """Act on every wait whose patience has ended."""
+        now = self._clock.monotonic()
+        for who, (until, act) in [wait for wait in self._waits.items() if wait[1][0] <= now]:
+            del self._waits[who]
+            act()
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.tick()

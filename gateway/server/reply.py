@@ -1,0 +1,77 @@
+"""The way back to a client, over aiohttp's public API: the port `Reply`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from gateway.errors import ClientGone
+from gateway.ports import Head
+from gateway.server.patience import Patience
+
+T = TypeVar("T")
+NAME = "llm-gateway"  # instead of the library's and the interpreter's version
+
+
+class HttpReply:
+    """`send` a whole answer; or `begin`, `write`, then `end` or `abort`. A client that takes nothing for `seconds`
+    loses its connection. `closing` asks the client not to use the connection again."""
+
+    __slots__ = ("_closing", "_patience", "_request", "_seconds", "begun", "response")
+
+    def __init__(self, request: web.BaseRequest, patience: Patience, seconds: float, *, closing: bool) -> None:
+        self._request = request
+        self._patience = patience
+        self._seconds = seconds
+        self._closing = closing
+        self.begun = False
+        self.response: web.StreamResponse | None = None
+
+    async def send(self, head: Head, body: bytes) -> None:
+        """A whole answer. Raises ClientGone."""
+        response = web.Response(status=head.status, headers=_headers(head), body=body)
+        await self._begin(response)
+        await self._patiently(response.write_eof())
+
+    async def begin(self, head: Head) -> None:
+        """The head of an answer whose body follows in pieces. Raises ClientGone."""
+        await self._begin(web.StreamResponse(status=head.status, headers=_headers(head)))
+
+    async def _begin(self, response: web.StreamResponse) -> None:
+        if self._closing:
+            response.force_close()
+        self.begun, self.response = True, response
+        await self._patiently(response.prepare(self._request))
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the client's buffer takes more. Raises ClientGone."""
+        assert self.response is not None  # noqa: S101  # INVARIANT: `begin` comes first
+        await self._patiently(self.response.write(data))
+
+    async def end(self) -> None:
+        """The orderly end. Raises ClientGone."""
+        assert self.response is not None  # noqa: S101  # INVARIANT: `begin` comes first
+        await self._patiently(self.response.write_eof())
+
+    def abort(self) -> None:
+        """Break the connection: no final chunk, so that the client cannot take a truncated answer for a whole one."""
+        if (transport := self._request.transport) is not None:
+            transport.abort()
+
+    async def _patiently(self, work: Awaitable[T]) -> T:
+        self._patience.begin(self, self._seconds, self.abort)
+        try:
+            return await work
+        except ConnectionError as error:
+            raise ClientGone(type(error).__name__) from None
+        finally:
+            self._patience.end(self)
+
+
+def _headers(head: Head) -> CIMultiDict[str]:
+    headers = CIMultiDict(head.headers)
+    headers["Server"] = NAME
+    return headers
