@@ -101,6 +101,7 @@ class Lease:
     remaining: tuple[Remaining, ...]
     periods: tuple[tuple[str, ...], ...] = ()  # per scope, the calendar periods that admitted it: the store's business
     local: bool = False  # admitted in memory while the store was away (`on_failure`)
+    epoch: str = ""  # which life of the store admitted it: one that came back empty has another
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Denial:
     retry_after: float | None  # seconds until it could fit, from the real bucket; None: never or unknown
     never: bool = False
     remaining: tuple[Remaining, ...] = ()
+    reserved: int = 0  # the part of `current` that open requests hold; 0 for rates
 
 
 @dataclass(frozen=True, slots=True)

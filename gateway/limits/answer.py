@@ -1,0 +1,133 @@
+"""What a client is told about limits: a refusal in words, and OpenAI's own headers. Pure.
+
+Header names and formats: OpenAI's rate limit guide; `reset` is a Go duration ("120ms", "1s", "6m0s").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from gateway.errors import Reason, Refusal
+from gateway.limits.reservation import Estimate
+from gateway.limits.scopes import NANO, Denial, Limit, Remaining, Unit, Window
+
+_PERIODS = {Window.MINUTE: "per minute", Window.DAY: "per day", Window.MONTH: "per month", Window.TOTAL: "in all"}
+_HEADERS = (Unit.REQUESTS, Unit.TOKENS)
+
+
+def denied(denial: Denial, estimate: Estimate) -> Refusal:
+    """The refusal of a denial. It names limit, scope, what stands now, and when it could pass."""
+    limit = denial.limit
+    param = "requests" if limit.unit is Unit.REQUESTS else "tokens" if limit.unit is Unit.TOKENS else None
+    if denial.never:
+        reason, wait = Reason.NEVER_FITS, None
+        message = _never(denial, estimate)
+    elif limit.window in (Window.MINUTE, Window.OPEN):
+        reason, wait = Reason.RATE_LIMITED, denial.retry_after
+        message = _limited(denial, estimate)
+    else:
+        reason, wait, param = Reason.OVER_BUDGET, denial.retry_after, None
+        message = _spent(denial)
+    return Refusal(reason, message, param, limit.rule, wait, remaining=denial.remaining)
+
+
+def limit_headers(remaining: Iterable[Remaining]) -> tuple[tuple[str, str], ...]:
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` of the tightest scope each: the one with the least left,
+    and of several such the one that takes longest to come back. Shadow limits do not show."""
+    headers: list[tuple[str, str]] = []
+    standing = [one for one in remaining if not one.limit.shadow and one.limit.window is not Window.OPEN]
+    for unit in _HEADERS:
+        of_unit = [one for one in standing if one.limit.unit is unit]
+        if not of_unit:
+            continue
+        tightest = min(of_unit, key=lambda one: (one.remaining, -(math.inf if one.reset is None else one.reset)))
+        headers.append((f"x-ratelimit-limit-{unit}", str(tightest.limit.amount)))
+        headers.append((f"x-ratelimit-remaining-{unit}", str(max(0, tightest.remaining))))
+        if tightest.reset is not None:
+            headers.append((f"x-ratelimit-reset-{unit}", duration(tightest.reset)))
+    return tuple(headers)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a Go duration, rounded up so that whoever waits that long has waited long enough."""
+    milliseconds = max(0, math.ceil(round(seconds * 1000, 3)))
+    if milliseconds == 0:
+        return "0s"
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    whole = math.ceil(milliseconds / 1000)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def quantity(amount: int, unit: Unit) -> str:
+    """An amount with its unit: "60 requests", "40000 tokens", "47.12 USD" (never rounded to nothing)."""
+    if unit is not Unit.USD:
+        return f"{amount} {unit if amount != 1 else unit.value[:-1]}"
+    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
+    whole, fraction = divmod(amount, NANO)
+    digits = f"{fraction:09d}".rstrip("0")
+    return f"{sign}{whole}.{digits:0<2} USD"
+
+
+def scope_words(scope: str) -> str:
+    """A scope's id as an admin would say it; the digest of a user or session says nothing to a reader and is left out.
+    `key:k_7f3a|model:gpt-5*` → "key k_7f3a, model gpt-5*"."""
+    parts = []
+    for part in scope.split("|"):
+        kind, _, name = part.partition(":")
+        parts.append(f"this {kind}" if kind in ("user", "session") else f"{kind} {name}")
+    return ", ".join(parts)
+
+
+def _about(limit: Limit, scope: str) -> str:
+    return f"{limit.name} of {scope_words(scope)}"
+
+
+def _limited(denial: Denial, estimate: Estimate) -> str:
+    limit, about = denial.limit, _about(denial.limit, denial.scope.id)
+    if limit.window is Window.OPEN:
+        return (
+            f"Rate limit reached: {about} is {limit.amount}, and {denial.current} requests are open. "
+            "Try again when one ends."
+        )
+    wait = f" Please try again in {duration(denial.retry_after)}." if denial.retry_after is not None else ""
+    burst = limit.burst or limit.amount
+    room = f" ({burst} at once)" if burst != limit.amount else ""
+    return (
+        f"Rate limit reached: {about} is {limit.amount}{room}. In use: {denial.current}, "
+        f"requested: {_wanted(denial, estimate)}.{wait}"
+    )
+
+
+def _spent(denial: Denial) -> str:
+    limit, unit = denial.limit, denial.limit.unit
+    held = f", of which open requests reserve {quantity(denial.reserved, unit)}" if denial.reserved else ""
+    when = "It does not renew." if denial.retry_after is None else f"It starts anew in {duration(denial.retry_after)}."
+    return (
+        f"Budget exceeded: {_about(limit, denial.scope.id)} is {quantity(limit.amount, unit)}. "
+        f"In use: {quantity(denial.current, unit)}{held}; requested: up to {quantity(denial.wanted, unit)}. {when}"
+    )
+
+
+def _never(denial: Denial, estimate: Estimate) -> str:
+    limit = denial.limit
+    most = (limit.burst or limit.amount) if limit.window is Window.MINUTE else limit.amount
+    fits = quantity(most, limit.unit)
+    advice = ""
+    if limit.unit is not Unit.REQUESTS and estimate.output_tokens:
+        advice = " A smaller max_tokens or a shorter prompt would fit."
+    return (
+        f"This request can never fit: {_about(limit, denial.scope.id)} lets at most {fits} pass at once, and the "
+        f"request may take {_wanted(denial, estimate)}.{advice}"
+    )
+
+
+def _wanted(denial: Denial, estimate: Estimate) -> str:
+    text = quantity(denial.wanted, denial.limit.unit)
+    if denial.limit.unit is Unit.TOKENS:
+        text += f" ({estimate.input_tokens} input, up to {estimate.output_tokens} output)"
+    return text

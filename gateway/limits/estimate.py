@@ -1,0 +1,112 @@
+"""estimate: how much a request may come to, before it is sent. Pure.
+
+Text: at most one token for two bytes of ASCII and one for any other byte. English takes four bytes a token, JSON and
+code about three, digits and random letters two; only noise made for the purpose comes closer to one. Such a text is
+under-estimated, and the settlement charges what it really used (docs/limits.md: what a reservation bounds).
+A picture inside the body counts as a picture, not as its base64.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.limits.pricing import worst
+from gateway.limits.reservation import Estimate
+
+if TYPE_CHECKING:
+    from gateway.policy.compiled import Price, RedactionProfile
+    from gateway.policy.permit import Permit
+    from gateway.reading import Ask
+
+CHAT_OUTPUT = 4096  # tokens that may come where a chat names no maximum
+COMPLETION_OUTPUT = 16  # the default of `max_tokens` of OpenAI's /v1/completions
+PICTURE = 1500  # tokens; OpenAI's guide: a high-detail picture is at most 85 + 8 tiles × 170 on gpt-4o
+PLACEHOLDER = 24  # tokens of one placeholder at most: it is shorter than 48 bytes of ASCII
+SHORTEST_NUMBER = 7  # digits of the shortest number that a recognizer takes for a phone, card, account or SSN
+
+_INLINE = re.compile(rb"data:[\w.+/-]+;base64,[A-Za-z0-9+/=\\]*")
+_ASCII = bytes(range(128))
+_DIGITS = b"0123456789"
+_WORD = re.compile(rb"[^\W\d_]{2,}")
+# Entities whose spans are bounded by a character that each must hold; anything else may be any word.
+_AT = frozenset({"EMAIL_ADDRESS"})
+_NUMBERS = frozenset({"PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "US_BANK_NUMBER", "US_ITIN"})
+_ADDRESSES = frozenset({"IP_ADDRESS"})
+_OUTPUT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+def estimate(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
+    """The worst case of a permitted request; `prices` are those of the attempts that may be made. A call whose body
+    the gateway does not read is estimated at nothing (a key with a token or money limit may not make one)."""
+    ask = permit.ask
+    if ask.body is None or not ask.endpoint.visible:
+        return Estimate(0, 0, 0)
+    tokens = _input_tokens(ask.body) + _added_by(permit.redaction, ask.body)
+    output = 0 if ask.endpoint.shape == "embeddings" else _output_tokens(permit)
+    return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0))
+
+
+def _input_tokens(body: bytes) -> int:
+    text, pictures = _INLINE.subn(b"", body) if b";base64," in body else (body, 0)
+    other = len(text.translate(None, _ASCII))
+    return -(-(len(text) - other) // 2) + other + pictures * PICTURE
+
+
+def _output_tokens(permit: Permit) -> int:
+    """Tokens that may come, over all choices and prompts."""
+    ask = permit.ask
+    each = ask.max_output_tokens
+    for name, value in permit.edits:  # what policy forces or caps is what is sent
+        if name in _OUTPUT_NAMES and isinstance(value, int):
+            each = value
+    if each is None:
+        each = CHAT_OUTPUT if ask.endpoint.shape == "chat" else COMPLETION_OUTPUT
+    choices = ask.choices
+    for name, value in permit.edits:
+        if name == "n" and isinstance(value, int):
+            choices = value
+    return max(0, each) * max(1, choices, _best_of(ask)) * _prompts(ask)
+
+
+def _best_of(ask: Ask) -> int:
+    value = _decoded(ask, "best_of")
+    return value if isinstance(value, int) else 1
+
+
+def _prompts(ask: Ask) -> int:
+    """A completion may hold several prompts, and each is answered (a list of numbers is one prompt in tokens)."""
+    if ask.endpoint.shape != "completions":
+        return 1
+    prompt = _decoded(ask, "prompt")
+    return len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
+
+
+def _decoded(ask: Ask, name: str) -> object:
+    raw = ask.fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.MsgspecError:
+        return None  # the provider refuses it in its own words
+
+
+def _added_by(profile: RedactionProfile | None, body: bytes) -> int:
+    """What placeholders may add: as many as there can be spans."""
+    if profile is None or profile.shadow or not profile.input:
+        return 0
+    replaced = {entity for entity in profile.entities if profile.action_for(entity) in ("replace", "mask")}
+    spans = 0
+    if replaced & _AT:
+        spans += body.count(b"@") + body.count(b"\\u0040")
+    if replaced & _NUMBERS:
+        spans += (len(body) - len(body.translate(None, _DIGITS))) // SHORTEST_NUMBER
+    if replaced & _ADDRESSES:
+        spans += body.count(b".") // 3 + body.count(b":") // 2
+    if replaced - _AT - _NUMBERS - _ADDRESSES or profile.patterns or profile.deny:
+        spans = max(spans, len(_WORD.findall(body)))
+    return spans * PLACEHOLDER

@@ -1,0 +1,327 @@
+"""The ledger: what admit, settle, renew and expire do to counters. Pure: time (µs) is an argument.
+
+`admit.lua` and `settle.lua` say the same in Redis' language; one stateful test holds both to the same invariants.
+A ledger is the counters of one tenant:
+
+    scope → buckets (requests, tokens), open leases, and per calendar window its label and used/reserved per unit
+    lease → what it took of each counter, by which label and mark, so that it is given back where it was taken
+    tombstone → a lease that expired and was charged as reserved, until a late settlement corrects it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gateway.limits import windows
+from gateway.limits.gcra import TICK, Bucket, full_after, remaining, wait
+from gateway.limits.scopes import Charge, Claim, Denial, Lease, Limit, Remaining, Scope, Unit, Window
+from gateway.limits.windows import MICRO
+
+LEASE = 60 * MICRO  # µs until a lease that nobody renews is charged as reserved
+TOMBSTONE = 86_400 * MICRO  # µs for which a late settlement still corrects an expired lease
+CANCELLED = 600 * MICRO  # µs for which an admission that was given up cannot come to life any more
+LARGEST = (1 << 53) - 1  # of any amount: what a double, and so Lua, counts exactly
+
+
+@dataclass(slots=True)
+class Period:
+    """One calendar window of a scope. `closed` holds what was charged to elapsed periods, by label and unit."""
+
+    label: int = -1
+    used: dict[Unit, int] = field(default_factory=dict)
+    reserved: dict[Unit, int] = field(default_factory=dict)
+    closed: dict[int, dict[Unit, int]] = field(default_factory=dict)
+
+    def roll(self, label: int) -> None:
+        """Close the current period where `label` is a later one. An earlier label never reopens an old period."""
+        if label <= self.label:
+            return
+        if self.used:
+            self.closed[self.label] = self.used
+        self.label, self.used, self.reserved = label, {}, {}
+
+    def charge(self, label: int, unit: Unit, amount: int, release: int) -> None:
+        """Charge the period that admitted, whichever is current now."""
+        if label == self.label:
+            self.used[unit] = self.used.get(unit, 0) + amount
+            self.reserved[unit] = self.reserved.get(unit, 0) - release
+        else:
+            used = self.closed.setdefault(label, {})
+            used[unit] = used.get(unit, 0) + amount
+
+
+@dataclass(slots=True)
+class Counters:
+    """The state of one scope."""
+
+    open: int = 0
+    buckets: dict[Unit, Bucket] = field(default_factory=dict)
+    periods: dict[Window, Period] = field(default_factory=dict)
+
+    def bucket(self, unit: Unit) -> Bucket:
+        return self.buckets.setdefault(unit, Bucket())
+
+    def period(self, window: Window) -> Period:
+        return self.periods.setdefault(window, Period())
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a lease took of one limit's counter. `mark` refunds a bucket; `label` names a period."""
+
+    scope: str
+    window: Window
+    unit: Unit
+    rate: int
+    label: int
+    mark: int
+    amount: int
+
+
+@dataclass(slots=True)
+class Held:
+    """An open lease, or the tombstone of an expired one. `until` in µs."""
+
+    taken: tuple[Taken, ...]
+    until: int
+
+
+def amount_of(unit: Unit, requests: int, tokens: int, nano_usd: int) -> int:
+    """The part of a claim or charge that a unit counts, cut to what can be counted exactly."""
+    amount = requests if unit is Unit.REQUESTS else tokens if unit is Unit.TOKENS else nano_usd
+    return min(max(0, amount), LARGEST)
+
+
+class Ledger:
+    """Counters of one tenant. `epoch` names the life of the store that they belong to."""
+
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self.counters: dict[str, Counters] = {}
+        self.leases: dict[str, Held] = {}
+        self.tombs: dict[str, Held] = {}  # with nothing taken: a mark that this request id is done with
+        self._periods: dict[tuple[Window, str], windows.Period] = {}
+
+    def admit(self, claim: Claim, now: int) -> Lease | Denial | None:
+        """Reserve in all scopes, or say what stands in the way and change nothing. None: this request id was given
+        up or charged before."""
+        if claim.request_id in self.leases:
+            return self._lease(claim, now)
+        if (tomb := self.tombs.get(claim.request_id)) is not None and tomb.until > now:
+            return None
+        denial = self._denial(claim, now)
+        if denial is not None:
+            return denial
+        taken = tuple(self._take(claim, scope, limit, now) for scope in claim.scopes for limit in scope.limits)
+        for name in {one.scope for one in taken}:
+            self._of(name).open += 1
+        self.leases[claim.request_id] = Held(taken, now + LEASE)
+        return self._lease(claim, now)
+
+    def settle(self, lease: Lease, charge: Charge, now: int) -> bool:
+        """Replace a reservation by its charge; True where something changed."""
+        claim = lease.claim
+        held = self.leases.pop(claim.request_id, None)
+        if held is not None:
+            self._close(held, charge, now)
+            return True
+        tomb = self.tombs.get(claim.request_id)
+        if tomb is not None and tomb.until > now:
+            self.tombs[claim.request_id] = Held((), tomb.until)
+            self._correct(tomb.taken, charge, now)
+            return bool(tomb.taken)
+        if lease.epoch and lease.epoch != self.epoch:
+            self._force(claim, charge, now)
+            self.tombs[claim.request_id] = Held((), now + TOMBSTONE)
+            return True
+        if not lease.epoch:
+            self.tombs[claim.request_id] = Held((), now + CANCELLED)
+        return False
+
+    def renew(self, request_id: str, now: int) -> None:
+        held = self.leases.get(request_id)
+        if held is not None:
+            held.until = max(held.until, now + LEASE)
+
+    def expire(self, now: int) -> int:
+        """Charge expired leases as reserved; how many there were. Tombstones that have had their time go."""
+        late = [request_id for request_id, held in self.leases.items() if held.until <= now]
+        for request_id in late:
+            held = self.leases.pop(request_id)
+            self._release(held, now)
+            self.tombs[request_id] = Held(held.taken, now + TOMBSTONE)
+        for request_id in [request_id for request_id, tomb in self.tombs.items() if tomb.until <= now]:
+            del self.tombs[request_id]
+        return len(late)
+
+    def standing(self, scopes: Iterable[Scope], now: int) -> tuple[Remaining, ...]:
+        """How the limits stand; nothing changes."""
+        return tuple(self._remaining(scope, limit, now) for scope in scopes for limit in scope.limits)
+
+    def idle(self, now: int) -> bool:
+        """Drop counters that hold nothing; whether nothing would be lost with the whole ledger."""
+        if self.leases or self.tombs:
+            return False  # INVARIANT: a lease or tombstone holds marks of buckets, which must not begin again
+        for scope, state in tuple(self.counters.items()):
+            if not state.periods and not any(one.leak(one.rate, now) for one in state.buckets.values()):
+                del self.counters[scope]
+        return not self.counters
+
+    def _period(self, limit: Limit, scope: Scope, now: int) -> windows.Period:
+        found = self._periods.get((limit.window, scope.time_zone))
+        if found is None or now not in found:
+            found = windows.period(limit.window, scope.time_zone, now)
+            self._periods[(limit.window, scope.time_zone)] = found
+        return found
+
+    def _of(self, scope: str) -> Counters:
+        return self.counters.setdefault(scope, Counters())
+
+    def _lease(self, claim: Claim, now: int) -> Lease:
+        held = self.leases[claim.request_id]
+        labels = iter(held.taken)
+        periods = tuple(tuple(str(next(labels).label) for _ in scope.limits) for scope in claim.scopes)
+        return Lease(claim, self.standing(claim.scopes, now), periods, epoch=self.epoch)
+
+    def _denial(self, claim: Claim, now: int) -> Denial | None:
+        """Of the limits that do not fit, the one that takes longest to give way."""
+        worst: tuple[int, Scope, Limit, int, int, int, int | None] | None = None
+        for scope in claim.scopes:
+            for limit in scope.limits:
+                if limit.shadow:
+                    continue
+                wanted = amount_of(limit.unit, 1, claim.tokens, claim.nano_usd)
+                current, reserved = self._current(scope, limit, now)
+                rank, retry = self._refused(scope, limit, wanted, current, now)
+                if rank > 0 and (worst is None or rank > worst[0]):
+                    worst = (rank, scope, limit, current, reserved, wanted, retry)
+        if worst is None:
+            return None
+        rank, scope, limit, current, reserved, wanted, retry = worst
+        return Denial(
+            scope, limit, current, wanted, None if retry is None else retry / MICRO, rank == NEVER,
+            self.standing(claim.scopes, now), reserved,
+        )  # fmt: skip
+
+    def _refused(self, scope: Scope, limit: Limit, wanted: int, current: int, now: int) -> tuple[int, int | None]:
+        """(rank, µs to wait): rank 0 where it fits, else the higher the longer it takes."""
+        if limit.window is Window.MINUTE:
+            level = self._level(scope, limit, now)
+            delay = wait(level, wanted, limit.amount, burst_of(limit))
+            return (NEVER, None) if delay is None else (0, None) if delay == 0 else (1 + delay, delay)
+        if wanted > limit.amount:
+            return NEVER, None
+        if current + wanted <= limit.amount:
+            return 0, None
+        if limit.window is Window.OPEN:
+            return 1, None
+        if limit.window is Window.TOTAL:
+            return NEVER - 1, None
+        delay = self._period(limit, scope, now).end - now
+        return 1 + delay, delay
+
+    def _current(self, scope: Scope, limit: Limit, now: int) -> tuple[int, int]:
+        """(used + reserved, reserved) in the limit's unit."""
+        state = self.counters.get(scope.id)
+        if state is None:
+            return 0, 0
+        if limit.window is Window.MINUTE:
+            return -(-self._level(scope, limit, now) // TICK), 0
+        if limit.window is Window.OPEN:
+            return state.open, 0
+        current = state.periods.get(limit.window)
+        if current is None or current.label < self._period(limit, scope, now).label:
+            return 0, 0
+        reserved = current.reserved.get(limit.unit, 0)
+        return current.used.get(limit.unit, 0) + reserved, reserved
+
+    def _level(self, scope: Scope, limit: Limit, now: int) -> int:
+        state = self.counters.get(scope.id)
+        bucket = state.buckets.get(limit.unit) if state is not None else None
+        return 0 if bucket is None else bucket.leak(limit.amount, now)
+
+    def _remaining(self, scope: Scope, limit: Limit, now: int) -> Remaining:
+        if limit.window is Window.MINUTE:
+            level = self._level(scope, limit, now)
+            return Remaining(
+                scope.id, limit, remaining(level, burst_of(limit)), full_after(level, limit.amount) / MICRO
+            )
+        left = limit.amount - self._current(scope, limit, now)[0]
+        if limit.window not in (Window.DAY, Window.MONTH):
+            return Remaining(scope.id, limit, left, None)
+        return Remaining(scope.id, limit, left, (self._period(limit, scope, now).end - now) / MICRO)
+
+    def _take(self, claim: Claim, scope: Scope, limit: Limit, now: int) -> Taken:
+        amount = amount_of(limit.unit, 1, claim.tokens, claim.nano_usd)
+        state = self._of(scope.id)
+        label = mark = 0
+        if limit.window is Window.MINUTE:
+            bucket = state.bucket(limit.unit)
+            if limit.shadow and wait(bucket.leak(limit.amount, now), amount, limit.amount, burst_of(limit)) != 0:
+                return Taken(scope.id, limit.window, limit.unit, limit.amount, 0, UNTAKEN, 0)
+            mark = bucket.take(amount, limit.amount, now)
+        elif limit.window is not Window.OPEN:
+            calendar = state.period(limit.window)
+            calendar.roll(self._period(limit, scope, now).label)
+            label = calendar.label
+            calendar.reserved[limit.unit] = calendar.reserved.get(limit.unit, 0) + amount
+        return Taken(scope.id, limit.window, limit.unit, limit.amount, label, mark, amount)
+
+    def _close(self, held: Held, charge: Charge, now: int) -> None:
+        for scope in {taken.scope for taken in held.taken}:
+            self._of(scope).open -= 1
+        for taken in held.taken:
+            actual = amount_of(taken.unit, charge.requests, charge.tokens, charge.nano_usd)
+            self._replace(taken, actual, taken.amount, now)
+
+    def _release(self, held: Held, now: int) -> None:
+        for scope in {taken.scope for taken in held.taken}:
+            self._of(scope).open -= 1
+        for taken in held.taken:
+            self._replace(taken, taken.amount, taken.amount, now)
+
+    def _correct(self, all_taken: tuple[Taken, ...], charge: Charge, now: int) -> None:
+        for taken in all_taken:
+            actual = amount_of(taken.unit, charge.requests, charge.tokens, charge.nano_usd)
+            if taken.window is Window.MINUTE:
+                self._replace(taken, actual, 0, now)
+            elif taken.window is not Window.OPEN:
+                self._of(taken.scope).period(taken.window).charge(taken.label, taken.unit, actual - taken.amount, 0)
+
+    def _replace(self, taken: Taken, actual: int, release: int, now: int) -> None:
+        state = self._of(taken.scope)
+        if taken.window is Window.MINUTE:
+            bucket = state.bucket(taken.unit)
+            if taken.mark == UNTAKEN:
+                return
+            if actual < taken.amount:
+                bucket.refund(taken.amount - actual, taken.mark, taken.rate, now)
+            elif actual > taken.amount:
+                bucket.take(actual - taken.amount, taken.rate, now)
+        elif taken.window is not Window.OPEN:
+            state.period(taken.window).charge(taken.label, taken.unit, actual, release)
+
+    def _force(self, claim: Claim, charge: Charge, now: int) -> None:
+        """Charge what another life of the store admitted: to the calendar periods of now."""
+        for scope, limit in _calendar(claim):
+            calendar = self._of(scope.id).period(limit.window)
+            calendar.roll(self._period(limit, scope, now).label)
+            actual = amount_of(limit.unit, charge.requests, charge.tokens, charge.nano_usd)
+            calendar.charge(calendar.label, limit.unit, actual, 0)
+
+
+UNTAKEN = -1  # the mark of a shadow bucket that was too full: an enforced limit would have refused, and taken nothing
+NEVER = 1 << 62  # the rank of a denial that waiting cannot cure
+
+
+def burst_of(limit: Limit) -> int:
+    """The bucket's depth: as much as the limit, unless given."""
+    return limit.burst or limit.amount
+
+
+def _calendar(claim: Claim) -> Iterator[tuple[Scope, Limit]]:
+    for scope in claim.scopes:
+        for limit in scope.limits:
+            if limit.window not in (Window.MINUTE, Window.OPEN):
+                yield scope, limit

@@ -1,0 +1,69 @@
+"""memory://: limits counted in this process. One process only; all is forgotten at exit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gateway.errors import StoreFailure
+from gateway.limits.ledger import Ledger
+from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
+from gateway.limits.windows import MICRO
+
+if TYPE_CHECKING:
+    from gateway.ports import Clock
+
+EPOCH = "memory"  # a process that ends takes its leases with it, so one life is all there is
+
+
+class MemoryStore:
+    """The LimitStore port over one ledger per tenant. Nothing is awaited, so a call is one step for everybody else."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started = int((clock.now() - clock.monotonic()) * MICRO)
+        self._ledgers: dict[str, Ledger] = {}
+
+    async def admit(self, claim: Claim) -> Lease | Denial:
+        """Raises StoreFailure for a request id that was given up before."""
+        verdict = self._ledger(claim.tenant).admit(claim, self._now())
+        if verdict is None:
+            raise StoreFailure("this request id was given up or settled before")
+        return verdict
+
+    async def settle(self, lease: Lease, charge: Charge) -> None:
+        self._ledger(lease.claim.tenant).settle(lease, charge, self._now())
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            self._ledger(lease.claim.tenant).renew(lease.claim.request_id, self._now())
+
+    async def sweep(self) -> int:
+        now = self._now()
+        expired = sum(ledger.expire(now) for ledger in self._ledgers.values())
+        for tenant in [tenant for tenant, ledger in self._ledgers.items() if ledger.idle(now)]:
+            del self._ledgers[tenant]
+        return expired
+
+    async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
+        return self._ledger(tenant).standing(scopes, self._now())
+
+    async def ping(self) -> None:
+        """Memory is always there."""
+
+    async def close(self) -> None:
+        self._ledgers.clear()
+
+    def ledger(self, tenant: str) -> Ledger:
+        """The counters of a tenant, for those who look after the store."""
+        return self._ledger(tenant)
+
+    def _now(self) -> int:
+        # The wall clock is read once: a step of it neither fills buckets nor ends a period.
+        return self._started + int(self._clock.monotonic() * MICRO)
+
+    def _ledger(self, tenant: str) -> Ledger:
+        ledger = self._ledgers.get(tenant)
+        if ledger is None:
+            ledger = self._ledgers[tenant] = Ledger(EPOCH)
+        return ledger

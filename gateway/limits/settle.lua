@@ -1,0 +1,102 @@
+-- Replace reservations by their charge, exactly once; or push a lease's expiry out.
+--
+-- KEYS  1 leases by expiry (zset)  2 leases (hash)  3 tombstone of this request  4 epoch  5… one per scope
+-- ARGV  1 request id  2 tokens  3 nano-USD  4 requests  5 now ('' = Redis' own)  6 'final', 'expire' or 'renew'
+--       7 lease µs  8 epoch that admitted ('' = unknown)  9 seconds for tombstones  10 seconds for cancelled ones
+--       11… per scope, as in admit.lua
+-- Returns {what, now}: 0 nothing to do · 1 settled, expired or renewed · 2 an expired lease corrected
+--         3 charged though this life of the store never admitted it · -1 a period is over, come again
+
+local request, mode, admitted = ARGV[1], ARGV[6], ARGV[8]
+local actual = {t = tonumber(ARGV[2]), u = tonumber(ARGV[3]), r = tonumber(ARGV[4])}
+local now = clock(ARGV[5])
+
+-- Charge what one lease took; `expired`: as reserved. `corrected`: it was charged as reserved before.
+local function apply(record, expired, corrected)
+  for _, scope in ipairs(record) do
+    local key, changes = scope[1], {}
+    local state = load(key)
+    for _, limit in ipairs(scope[2]) do
+      local kind, unit, rate, label, mark, reserved = unpack(limit)
+      local amount = expired and reserved or actual[unit]
+      if kind == 'b' then
+        if mark ~= -1 and amount < reserved then
+          refund(state, changes, unit, rate, reserved - amount, mark, now)
+        elseif mark ~= -1 and amount > reserved then
+          take(state, changes, unit, rate, amount - reserved, now)
+        end
+      elseif kind ~= 'o' then
+        if corrected then
+          charge(key, state, changes, kind, label, unit, amount - reserved, 0)
+        else
+          charge(key, state, changes, kind, label, unit, amount, reserved)
+        end
+      end
+    end
+    if not corrected then
+      put(state, changes, 'f', (state.f or 0) - 1)
+    end
+    save(key, changes)
+  end
+end
+
+local packed = redis.call('HGET', KEYS[2], request)
+if packed then
+  if mode == 'renew' then
+    redis.call('ZADD', KEYS[1], 'GT', int(now + tonumber(ARGV[7])), request)
+    return {1, now}
+  end
+  if mode == 'expire' and tonumber(redis.call('ZSCORE', KEYS[1], request)) > now then
+    return {0, now} -- renewed meanwhile
+  end
+  redis.call('HDEL', KEYS[2], request)
+  redis.call('ZREM', KEYS[1], request)
+  apply(cmsgpack.unpack(packed), mode == 'expire', false)
+  if mode == 'expire' then
+    redis.call('SET', KEYS[3], packed, 'EX', ARGV[9])
+  end
+  return {1, now}
+end
+if mode ~= 'final' then
+  return {0, now}
+end
+
+local tomb = redis.call('GET', KEYS[3])
+if tomb == 'done' then
+  return {0, now}
+end
+if tomb then
+  redis.call('SET', KEYS[3], 'done', 'KEEPTTL')
+  apply(cmsgpack.unpack(tomb), false, true)
+  return {2, now}
+end
+if admitted == '' then
+  -- Nobody knows whether it was admitted. If its admission is still under way, it must not come to life any more.
+  redis.call('SET', KEYS[3], 'done', 'EX', ARGV[10])
+  return {0, now}
+end
+if admitted == redis.call('GET', KEYS[4]) then
+  return {0, now} -- settled before
+end
+
+-- The store came back empty: charge the calendar periods of now with what another life of it admitted.
+for i = 11, #ARGV do
+  local scope = cmsgpack.unpack(ARGV[i])
+  if now < scope[2] or now >= scope[3] then
+    return {-1, now}
+  end
+end
+for i = 11, #ARGV do
+  local scope = cmsgpack.unpack(ARGV[i])
+  local key, changes = KEYS[i - 6], {}
+  local state = load(key)
+  for _, limit in ipairs(scope[4]) do
+    if limit[1] ~= 'b' and limit[1] ~= 'o' then
+      local label = roll(key, state, changes, limit[1], limit[6])
+      charge(key, state, changes, limit[1], label, limit[2], actual[limit[2]], 0)
+    end
+  end
+  save(key, changes)
+end
+redis.call('SET', KEYS[3], 'done', 'EX', ARGV[9])
+return {3, now}
