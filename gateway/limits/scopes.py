@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 AtLimit = Literal["finish", "cut", "strict"]
 
+OnFailure = Literal["closed", "bounded", "open"]
+
 NANO = 1_000_000_000  # money is integer nano-USD, rounded up; never a float
 
 
@@ -80,6 +82,7 @@ class Claim:
     scopes: tuple[Scope, ...]
     tokens: int  # input + the output that may come
     nano_usd: int
+    on_failure: OnFailure | None = None  # where the tenant is stricter than the process (`failure.py`)
 
 
 @dataclass(frozen=True, slots=True)

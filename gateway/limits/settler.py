@@ -1,0 +1,197 @@
+"""The settler: what must still be told to the store when the exchange is over, and while it is open.
+
+`settle` takes a settlement without waiting, so that a `finally` under cancellation can hand it over; a task brings it
+to the store, again and again until it is there. Open leases are renewed; leases that nobody renews are swept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.errors import StoreFailure
+from gateway.limits.ledger import CANCELLED, TOMBSTONE
+from gateway.limits.scopes import Charge, Lease
+from gateway.limits.windows import MICRO
+
+if TYPE_CHECKING:
+    from gateway.ports import Clock, LimitStore
+    from gateway.telemetry.tasks import Background
+
+RENEW = 20.0  # seconds; a lease lasts 60, so two renewals may fail
+YOUNG = 5.0  # seconds of age below which a lease need not be renewed yet
+SWEEP = 1.0  # seconds between sweeps, ± half of it, so that processes do not sweep in step
+FIRST, LONGEST = 0.1, 5.0  # seconds between two tries
+BATCH = 128  # settlements on their way at once
+RENEWED_AT_ONCE = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of leases, for metrics."""
+
+    settled: int = 0
+    retried: int = 0
+    lost: int = 0  # given up: the store stayed away for longer than it can correct an expired lease
+    swept: int = 0
+
+
+@dataclass(order=True, slots=True)
+class _Due:
+    at: float  # monotonic seconds of the next try
+    number: int
+    lease: Lease = field(compare=False)
+    charge: Charge = field(compare=False)
+    since: float = field(compare=False)
+    tries: int = field(default=0, compare=False)
+    flying: bool = field(default=False, compare=False)
+
+
+class Settler:
+    """The port Settler, and the tasks behind it. `draw` is uniform in [0, 1)."""
+
+    def __init__(
+        self, store: LimitStore, background: Background, clock: Clock, *, draw: Callable[[], float] = random.random
+    ) -> None:
+        self._store, self._background, self._clock, self._draw = store, background, clock, draw
+        self._open: dict[str, tuple[float, Lease]] = {}
+        self._due: list[_Due] = []
+        self._number = 0
+        self._flying = 0
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._closing = False
+        self.counts = Counts()
+
+    @property
+    def depth(self) -> int:
+        """Settlements that the store does not have yet."""
+        return len(self._due) + self._flying
+
+    @property
+    def open_leases(self) -> int:
+        return len(self._open)
+
+    def start(self) -> None:
+        """Begin to settle, renew and sweep. Needs a running loop; a second call does nothing."""
+        if self._settling is None:
+            self._settling = self._background.spawn("settle", self._settle_all())
+            self._tasks = [
+                self._background.spawn("renew leases", self._renew()),
+                self._background.spawn("sweep leases", self._sweep()),
+            ]
+
+    def opened(self, lease: Lease) -> None:
+        self.start()
+        self._open[lease.claim.request_id] = (self._clock.monotonic(), lease)
+
+    def settle(self, lease: Lease, charge: Charge) -> None:
+        self.start()
+        self._open.pop(lease.claim.request_id, None)
+        now = self._clock.monotonic()
+        self._number += 1
+        heapq.heappush(self._due, _Due(now, self._number, lease, charge, now))
+        self._wake.set()
+
+    async def close(self, timeout: float) -> None:  # noqa: ASYNC109  # at the end of it, it has work to do itself
+        """Bring everything to the store, for at most `timeout` seconds; what is left then is counted as lost, logged,
+        and charged as reserved when its lease expires."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._wake.set()
+        if self._settling is not None:
+            await asyncio.wait({self._settling}, timeout=timeout)
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
+        for due in self._due:
+            self._lose(due)
+        self._due.clear()
+
+    async def _settle_all(self) -> None:
+        while self._due or not self._closing:
+            now = self._clock.monotonic()
+            batch: list[_Due] = []
+            while self._due and self._due[0].at <= now and len(batch) < BATCH:
+                batch.append(heapq.heappop(self._due))
+            if batch:
+                for due in batch:
+                    due.flying = True
+                self._flying = len(batch)
+                try:
+                    await asyncio.gather(*[self._bring(due) for due in batch])
+                except asyncio.CancelledError:
+                    for due in (one for one in batch if one.flying):
+                        heapq.heappush(self._due, due)  # a second settlement of the same lease changes nothing
+                    raise
+                finally:
+                    self._flying = 0
+                continue
+            self._wake.clear()
+            if self._due or not self._closing:
+                delay = max(0.0, self._due[0].at - now) if self._due else None
+                try:
+                    async with asyncio.timeout(delay):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def _bring(self, due: _Due) -> None:
+        try:
+            await self._store.settle(due.lease, due.charge)
+        except StoreFailure:
+            now = self._clock.monotonic()
+            # An admission that was given up matters as long as it could still come to life; a lease, as long as a
+            # tombstone lets its charge be corrected.
+            lifetime = TOMBSTONE if due.lease.epoch else CANCELLED
+            if now - due.since > lifetime / MICRO:
+                due.flying = False
+                self._lose(due)
+                return
+            due.tries += 1
+            self.counts.retried += 1
+            due.at = now + min(LONGEST, FIRST * 2 ** min(due.tries, 10)) * (0.5 + self._draw() / 2)
+            due.flying = False
+            heapq.heappush(self._due, due)
+            return
+        due.flying = False
+        self.counts.settled += 1
+
+    def _lose(self, due: _Due) -> None:
+        self.counts.lost += 1
+        claim, charge = due.lease.claim, due.charge
+        log.error(
+            "settlement lost", request_id=claim.request_id, tenant=claim.tenant, tokens=charge.tokens,
+            nano_usd=charge.nano_usd, reserved_tokens=claim.tokens, reserved_nano_usd=claim.nano_usd,
+        )  # fmt: skip
+
+    async def _renew(self) -> None:
+        delay = RENEW
+        while True:
+            await asyncio.sleep(delay)
+            delay = RENEW
+            now = self._clock.monotonic()
+            leases = [lease for opened, lease in self._open.values() if now - opened >= YOUNG]
+            try:
+                for start in range(0, len(leases), RENEWED_AT_ONCE):
+                    await self._store.renew(leases[start : start + RENEWED_AT_ONCE])
+            except StoreFailure:
+                delay = LONGEST
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP * (0.5 + self._draw()))
+            try:
+                self.counts.swept += await self._store.sweep()
+            except StoreFailure as failure:
+                log.debug("sweep failed", reason=failure.detail)
