@@ -21,8 +21,9 @@ from gateway.envelopes import refused
 from gateway.errors import Reason, Refusal
 from gateway.exchange import Ending, Exchange
 from gateway.journey import DRAINING, Rooms, journey
+from gateway.patience import Patience
 from gateway.server.arrival import HttpArrival
-from gateway.server.patience import Patience
+from gateway.server.hot import HotReply
 from gateway.server.reply import NAME, HttpReply
 
 LARGEST_LINE = 16 << 10  # bytes of a request line or of one header
@@ -31,12 +32,13 @@ MOST_HEADERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """Seconds that the edge waits for a client: see `[server]` in docs/configuration.md."""
+    """`[server]` of config.toml, as far as the edge follows it: seconds that it waits for a client."""
 
     header: float = 10.0
     body: float = 30.0
     write: float = 30.0
     keepalive: float = 75.0
+    fast: bool = True  # whether the paths below aiohttp's documented API are used
 
 
 class Edge(web.Server):
@@ -80,7 +82,8 @@ class Edge(web.Server):
         """One request: its journey, and what aiohttp wants to have back."""
         self.patience.end(request.protocol)
         arrival = HttpArrival(request, self._request_id(), self._rooms.clock.monotonic(), self._manners.body)
-        reply = HttpReply(request, self.patience, self._manners.write, closing=self.draining)
+        kind = HotReply if self._manners.fast and HotReply.fits(request) else HttpReply
+        reply = kind(request, self.patience, self._manners.write, closing=self.draining)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # INVARIANT: aiohttp runs handlers in tasks
         self.running.add(task)
@@ -91,7 +94,7 @@ class Edge(web.Server):
         if reply.response is None:  # broken off before a head was sent; nothing reads this
             reply.abort()
             return web.Response(status=499)
-        return reply.response
+        return reply.response  # type: ignore[return-value]  # HotReply stands in for a response; see its module
 
     def malformed(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to bytes that are no HTTP request, and its record."""

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from gateway.errors import ClientGone
 from gateway.ports import Head
-from gateway.server.patience import Patience
+from gateway.patience import Patience
 
 T = TypeVar("T")
 NAME = "llm-gateway"  # instead of the library's and the interpreter's version

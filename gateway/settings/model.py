@@ -84,6 +84,7 @@ class Server(Table):
     write_seconds: Annotated[float, number(0, LONGEST)] = 30.0  # longest time that a client may take nothing
     keepalive_seconds: Annotated[float, number(0, LONGEST)] = 75.0  # idle connections; above a balancer's usual 60
     drain_seconds: Annotated[float, number(0, LONGEST)] = 30.0  # for running exchanges, at shutdown
+    fast_paths: Annotated[bool, kinds.FLAG] = True  # False: documented APIs of the libraries alone; slower
 
 
 class Health(Table):
@@ -142,6 +143,7 @@ class Store(Table):
 
 class Policies(Table):
     path: Annotated[Path | None, kinds.PATH] = None  # None: `load` says which
+    state: Annotated[Path | None, kinds.PATH] = None  # folder that keeps the last good set; None: the user's state folder
 
 
 class Log(Table):

@@ -1,4 +1,4 @@
-"""How long the edge waits for a client. One look a second over all that wait, instead of one timer per wait.
+"""How long we wait for somebody, client or provider: a few looks a second over all that wait, not a timer for each.
 
 A wait is registered with the moment when patience ends and what is then done; who gets what it waited for takes it
 back. So a write that does not block costs two dictionary operations, and an attacker's slow bytes cost one tick.
@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.ports import Clock
 
-TICK = 1.0  # seconds; patience may last this much longer than asked
+TICK = 0.25  # seconds; patience may last this much longer than asked
 
 
 class Patience:
