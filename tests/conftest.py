@@ -1,11 +1,11 @@
-"""Fixtures for all rooms, and what holds for every test run."""
+"""Rules for the whole suite, and fixtures that several rooms use."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +14,35 @@ from hypothesis import HealthCheck, settings
 
 from gateway.telemetry.tasks import Background
 
+# In CI every tool is there (`make ci-tools`), so that a skip there hides a test that nobody runs.
 CI = bool(os.environ.get("CI"))
+
+
+def failed_instead(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure that gives the reason for the skip."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A skipped test."""
+    report = yield
+    if CI:
+        failed_instead(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that skips itself as a whole."""
+    report = yield
+    if CI:
+        failed_instead(report)
+    return report
+
 
 settings.register_profile("quick", max_examples=30, stateful_step_count=25, deadline=None)
 settings.register_profile(
@@ -37,16 +65,6 @@ def _module(name: str) -> ModuleType:
 
 
 redis_server = _module("redis_server")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """At home a test that lacks its tool is skipped by name; in CI a skip is a failure."""
-    report = yield
-    if CI and report.skipped and not hasattr(report, "wasxfail"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped in CI: {report.longrepr}"
-    return report
 
 
 @pytest.fixture(scope="session")
