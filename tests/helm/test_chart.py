@@ -193,7 +193,7 @@ def test_probes_ask_the_health_listener_each_its_own_question(case: str) -> None
     set_by_chart = environment(rendered(case))
     assert str(ports["health"]) == set_by_chart["GATEWAY_HEALTH__PORT"]
     assert str(ports["http"]) == set_by_chart["GATEWAY_SERVER__PORT"]
-    assert ports.get("admin", None) == (
+    assert ports.get("admin") == (
         int(set_by_chart["GATEWAY_ADMIN__PORT"]) if set_by_chart["GATEWAY_ADMIN__ENABLED"] == "true" else None
     )
 
