@@ -1,0 +1,104 @@
+"""The top level of a JSON object, split without decoding its values. Pure.
+
+What was checked is what is sent: a parser silently takes the last of two equal keys, and the provider's may take the
+first. So an object that holds a key that we read more than once is refused. The proof is cheap nearly always: what was
+parsed is found again in the bytes, member by member, with nothing left over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+
+DEEPEST = 200  # levels of nesting; providers and their parsers give up at different depths
+
+
+class BadJson(ValueError):
+    """Not an object that we can read. The message is ours, never the client's text; `param` names a parameter."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MEMBER = re.compile(rb'[ \t\r\n]*([{,])[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
+_CLOSING = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
+_NO_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
+
+
+def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.Raw]:
+    """The members of a JSON object, values undecoded. `read_keys` are those whose meaning must be unique. Raises
+    BadJson."""
+    try:
+        body.isascii() or body.decode("utf-8")  # what is not decoded below is not checked below
+        fields: dict[str, msgspec.Raw] = _decoder.decode(body)
+    except msgspec.ValidationError:
+        raise BadJson("it is not a JSON object.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadJson(_words(body, error)) from None
+    except RecursionError:
+        raise BadJson(f"it is nested more than {DEEPEST} levels deep.") from None
+    _check_depth(body)
+    if not _is_just(body, fields):
+        _check_unique(body, {key.decode() for key in read_keys})
+    return fields
+
+
+def _is_just(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
+    """Whether the object's bytes are those of `fields`, one after the other, and nothing else: then no key is there
+    twice. Sound because each value is found again where a value must begin, so the walk cannot get out of step.
+    False proves nothing."""
+    at = 0
+    opening = b"{"
+    for key, raw in fields.items():
+        found = _MEMBER.match(body, at)
+        if found is None or found[1] != opening or found[2] != key.encode():
+            return False
+        value = bytes(raw)
+        if not body.startswith(value, found.end()):
+            return False
+        at = found.end() + len(value)
+        opening = b","
+    return _CLOSING.match(body, at) is not None if fields else True
+
+
+def _words(body: bytes, error: Exception) -> str:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as broken:
+        return f"it is not UTF-8 (byte {broken.start})."
+    if not body.strip():
+        return "it is empty."
+    text = str(error)
+    place = text[text.rfind("(byte ") :] if "(byte " in text else ""
+    return f"it is not valid JSON {place}".rstrip() + "."
+
+
+def _check_depth(body: bytes) -> None:
+    """Only a body with that many brackets can be too deep; then they are counted, strings left out."""
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return
+    depth = 0
+    for bracket in _NO_BRACKET.sub(b"", body):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            raise BadJson(f"it is nested more than {DEEPEST} levels deep.")
+
+
+def _check_unique(body: bytes, read_keys: set[str]) -> None:
+    """The slow, sure way. Raises BadJson for a key of the top level that occurs twice."""
+    seen: set[str] = set()
+    # Objects close from the inside out, so the last list of pairs is the top level's.
+    top: list[tuple[str, object]] = []
+
+    def keep(pairs: list[tuple[str, object]]) -> None:
+        top[:] = pairs
+
+    json.loads(body, object_pairs_hook=keep, parse_int=str, parse_float=str)
+    for name, _ in top:
+        if name in seen and name in read_keys:
+            raise BadJson(f"the key '{name}' occurs twice.", param=name)
+        seen.add(name)
