@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from gateway.telemetry.tasks import Background
 
@@ -49,6 +49,11 @@ settings.register_profile("quick", max_examples=30, stateful_step_count=25, dead
 settings.register_profile(
     "long", max_examples=400, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+# For mutants: many short searches for the first failure, without the time that shrinking it takes.
+settings.register_profile(
+    "mutants", max_examples=400, stateful_step_count=40, deadline=None, database=None,
+    phases=(Phase.explicit, Phase.generate), suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

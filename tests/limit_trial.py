@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis
 
 from gateway.errors import Rule
+from gateway.limits.ledger import Ledger
 from gateway.limits.memory import MemoryStore
 from gateway.limits.scopes import Claim, Limit, Scope, Unit, Window
 
@@ -56,30 +57,33 @@ class MemoryView:
     """What a MemoryStore holds, in terms that both stores share."""
 
     def __init__(self, store: MemoryStore, tenant: str) -> None:
-        self._ledger = store.ledger(tenant)
+        self._store, self._tenant = store, tenant
+
+    def _ledger(self) -> Ledger:
+        return self._store.ledger(self._tenant)
 
     def dump(self) -> str:
         """All state, to be compared with itself."""
-        ledger = self._ledger
+        ledger = self._ledger()
         return repr((sorted(ledger.counters.items()), sorted(ledger.leases.items()), sorted(ledger.tombs.items())))
 
     def leases(self) -> tuple[int, int]:
-        return len(self._ledger.leases), len(self._ledger.leases)
+        return len(self._ledger().leases), len(self._ledger().leases)
 
     def open(self, scope: str) -> int:
-        counters = self._ledger.counters.get(scope)
+        counters = self._ledger().counters.get(scope)
         return counters.open if counters is not None else 0
 
     def calendar(self, scope: str, window: Window, unit: Unit) -> tuple[int, int, int]:
         """(label, used, reserved) of the current period; label -1 where there is none."""
-        counters = self._ledger.counters.get(scope)
+        counters = self._ledger().counters.get(scope)
         period = counters.periods.get(window) if counters is not None else None
         if period is None:
             return -1, 0, 0
         return period.label, period.used.get(unit, 0), period.reserved.get(unit, 0)
 
     def closed(self, scope: str, window: Window, unit: Unit, label: int) -> int:
-        return self._ledger.counters[scope].periods[window].closed.get(label, {}).get(unit, 0)
+        return self._ledger().counters[scope].periods[window].closed.get(label, {}).get(unit, 0)
 
 
 class RedisView:

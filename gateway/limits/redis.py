@@ -189,11 +189,11 @@ class RedisStore:
 
     async def close(self) -> None:
         await self._pipe.close()
-        if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
+        await self._disconnect()
 
     async def _connect(self) -> asyncio.WriteTransport:
-        """A connection that redis-py has made and greeted, as its bare transport."""
+        """A connection that redis-py has made and greeted, as its bare transport. The one before it is closed."""
+        await self._disconnect()
         try:
             options: dict[str, Any] = dict(parse_url(self._url))
             kind = options.pop("connection_class", Connection)
@@ -212,6 +212,11 @@ class RedisStore:
         assert writer is not None  # noqa: S101  # INVARIANT: connect() returned
         self._connection = connection
         return writer.transport
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
 
     async def _ask(self, script: _Script, count: int, keyed: bytes, *, again: bool = False) -> Any:
         """Run a script. Raises StoreFailure."""

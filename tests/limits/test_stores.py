@@ -82,9 +82,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.flows: dict[tuple[str, Unit], list[dict[str, Any]]] = defaultdict(list)
         self.beyond: dict[tuple[str, Window, Unit, int], int] = defaultdict(int)
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(focus=st.sampled_from([RATES, BUDGETS, BUDGETS, HIGH]))
+    def begin(self, focus: tuple[Scope, ...]) -> None:
+        """Most of a history is about the same scopes, so that their limits are reached."""
         self.store, self.view = self.build()
+        self.focus = focus
 
     def run(self, work: Any) -> Any:
         return self.runner.run(work)
@@ -101,11 +103,21 @@ class StoreMachine(RuleBasedStateMachine):
     # -- rules --------------------------------------------------------------------------------------------------
 
     @rule(
-        scopes=st.sampled_from([RATES, RATES, BUDGETS, MIXED, HIGH]),
-        tokens=st.sampled_from([0, 1, 90, 504, 672, 1500, 3001]),
-        nano_usd=st.sampled_from([0, 1, 1999, 7000, 9001]),
+        other=st.sampled_from([None, None, None, RATES, BUDGETS, MIXED, HIGH]),
+        asked=st.lists(
+            st.tuples(
+                st.sampled_from([0, 1, 90, 504, 672, 1500, 2000, 3001]),
+                st.sampled_from([0, 1, 1, 1999, 7000, 9001]),
+            ),
+            min_size=1,
+            max_size=4,
+        ),
     )
-    def admit(self, scopes: tuple[Scope, ...], tokens: int, nano_usd: int) -> None:
+    def admit(self, other: tuple[Scope, ...] | None, asked: list[tuple[int, int]]) -> None:
+        for tokens, nano_usd in asked:
+            self.admit_one(other or self.focus, tokens, nano_usd)
+
+    def admit_one(self, scopes: tuple[Scope, ...], tokens: int, nano_usd: int) -> None:
         self.number += 1
         if scopes is HIGH:
             tokens *= 33_333

@@ -1,0 +1,128 @@
+"""Mutants: change the counting one line at a time, and see that the stateful test notices.
+
+`python tests/limits/mutants.py` prints a line per mutant and exits 1 where one survives, or where the unchanged control
+does not. A mutant is a file, a text that stands in it once, and what takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    name: str
+    file: str  # below gateway/limits
+    text: str
+    becomes: str
+
+    @property
+    def store(self) -> str:
+        """Which of the two tests must notice."""
+        return "redis" if self.file.endswith(".lua") else "memory"
+
+
+MUTANTS = (
+    Mutant("a replayed admission counts again", "admit.lua", "redis.call('HEXISTS', KEYS[2], request) == 1", "false"),
+    Mutant("a refusal writes", "admit.lua", "if worst then\n", "if worst then redis.call('SET', KEYS[3], 'done')\n"),
+    Mutant("given up, and admitted all the same", "admit.lua", "redis.call('EXISTS', KEYS[3]) == 1", "false"),
+    Mutant("one request too many at once", "admit.lua", "elseif current + wanted > amount then",
+           "elseif current + wanted > amount + (kind == 'o' and 1 or 0) then"),
+    Mutant("reservations are not counted", "admit.lua",
+           "return (state[kind .. unit .. 'u'] or 0) + reserved, reserved",
+           "return (state[kind .. unit .. 'u'] or 0), reserved"),
+    Mutant("an old period's use counts in the new one", "admit.lua", "if (state[kind] or -1) < limit[6] then",
+           "if false then"),
+    Mutant("a rate is not waited for", "admit.lua", "elseif over > 0 then", "elseif over > 60000000 then"),
+    Mutant("a shadow limit refuses", "admit.lua", "if limit[5] then\n", "if false then\n"),
+    Mutant("idle time earns credit", "state.lua", "return math.max(0, (state['l' .. unit] or 0) - elapsed * rate)",
+           "return (state['l' .. unit] or 0) - elapsed * rate"),
+    Mutant("a refund erases younger claims", "state.lua", "math.max(level - back * TICK, math.min(level, younger))",
+           "math.max(0, level - back * TICK)"),
+    Mutant("rollover goes back", "state.lua", "if current and label <= current then", "if current == label then"),
+    Mutant("an elapsed period is not kept", "state.lua", "if used ~= 0 and current then", "if false then"),
+    Mutant("reservations outlive their period", "state.lua", "put(state, changes, window .. unit .. 'r', 0)", ""),
+    Mutant("a late charge goes to the new period", "state.lua", "if state[window] == label then", "if true then"),
+    Mutant("14 digits", "state.lua", "return string.format('%.0f', number)", "return string.format('%.14g', number)"),
+    Mutant("a settlement is not remembered", "settle.lua", "redis.call('HDEL', KEYS[2], request)", ""),
+    Mutant("an expired lease costs nothing", "settle.lua", "local amount = expired and reserved or actual[unit]",
+           "local amount = expired and 0 or actual[unit]"),
+    Mutant("no tombstone", "settle.lua", "redis.call('SET', KEYS[3], packed, 'EX', ARGV[9])", ""),
+    Mutant("a late settlement corrects twice", "settle.lua", "redis.call('SET', KEYS[3], 'done', 'KEEPTTL')", ""),
+    Mutant("a renewed lease expires", "settle.lua",
+           "redis.call('ZADD', KEYS[1], 'GT', int(now + tonumber(ARGV[7])), request)", ""),
+    Mutant("a lease stays open", "settle.lua", "put(state, changes, 'f', (state.f or 0) - 1)", ""),
+    Mutant("a replayed admission counts again", "ledger.py", "if claim.request_id in self.leases:", "if False:"),
+    Mutant("reservations are not counted", "ledger.py",
+           "return current.used.get(limit.unit, 0) + reserved, reserved",
+           "return current.used.get(limit.unit, 0), reserved"),
+    Mutant("rollover goes back", "ledger.py", "if label <= self.label:", "if label == self.label:"),
+    Mutant("a late charge goes to the new period", "ledger.py", "if label == self.label:\n            self.used",
+           "if True:\n            self.used"),
+    Mutant("one request too many at once", "ledger.py", "if current + wanted <= limit.amount:",
+           "if current + wanted <= limit.amount + (limit.window is Window.OPEN):"),
+    Mutant("an expired lease costs nothing", "ledger.py", "self._replace(taken, taken.amount, taken.amount, now)",
+           "self._replace(taken, 0, taken.amount, now)"),
+    Mutant("no tombstone", "ledger.py", "self.tombs[request_id] = Held(held.taken, now + TOMBSTONE)",
+           "self.tombs[request_id] = Held((), now + TOMBSTONE)"),
+    Mutant("a refund erases younger claims", "gcra.py",
+           "self.level = max(level - tokens * TICK, min(level, (self.gross - mark) * TICK))",
+           "self.level = max(level - tokens * TICK, 0)"),
+    Mutant("idle time earns credit", "gcra.py", "return max(0, self.level - max(0, now - self.at) * rate)",
+           "return self.level - max(0, now - self.at) * rate"),
+    Mutant("the burst is one larger", "gcra.py", "over = level + cost * TICK - burst * TICK",
+           "over = level + cost * TICK - (burst + 1) * TICK"),
+)  # fmt: skip
+
+
+def noticed(mutant: Mutant | None, store: str) -> bool:
+    """Whether the stateful test of a store fails with a mutant in place; None is the unchanged control."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        tree = Path(folder)
+        for part in ("gateway", "tests/limits"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("conftest.py", "limit_trial.py", "redis_server.py"):
+            shutil.copy(ROOT / "tests" / name, tree / "tests" / name)
+        shutil.copy(ROOT / "pyproject.toml", tree / "pyproject.toml")
+        if mutant is not None:
+            path = tree / "gateway" / "limits" / mutant.file
+            source = path.read_text()
+            if source.count(mutant.text) != 1:
+                raise ValueError(f"{mutant.file}: {mutant.text!r} stands there {source.count(mutant.text)} times")
+            path.write_text(source.replace(mutant.text, mutant.becomes))
+        # The tree under test must win over an installed gateway; -P keeps this folder out, PYTHONPATH puts it in.
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not long",
+             "tests/limits/test_stores.py", "-k", store],
+            cwd=tree, capture_output=True, text=True, timeout=900, check=False,
+            env={**os.environ, "PYTHONPATH": folder, "HYPOTHESIS_PROFILE": "mutants", "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+        if done.returncode not in (0, 1):
+            raise RuntimeError(done.stdout + done.stderr)
+        return done.returncode == 1
+
+
+def main() -> int:
+    """Run the controls, then every mutant; how many are wrong."""
+    wrong = 0
+    for store in ("memory", "redis"):
+        fails = noticed(None, store)
+        wrong += fails
+        print(f"{'FAILS' if fails else 'holds':9} control ({store})", flush=True)
+    for mutant in MUTANTS:
+        killed = noticed(mutant, mutant.store)
+        wrong += not killed
+        print(f"{'killed' if killed else 'SURVIVES':9} {mutant.file}: {mutant.name}", flush=True)
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(min(1, main()))
