@@ -1,0 +1,136 @@
+"""Settlements reach the store, whatever it does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+from limit_trial import claim, limit, scope
+
+from gateway.errors import StoreFailure
+from gateway.limits import settler as module
+from gateway.limits.memory import MemoryStore
+from gateway.limits.scopes import Charge, Lease
+from gateway.limits.settler import Settler
+from gateway.telemetry.tasks import Background
+
+KEY = scope("key:a", limit("usd", 1_000_000), limit("open", 1000))
+
+
+class RealClock:
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Reluctant(MemoryStore):
+    """A store that fails so many times first."""
+
+    refusals = 0
+    renewed = 0
+    swept = 0
+
+    async def settle(self, lease: Lease, charge: Charge) -> None:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise StoreFailure("not now")
+        await super().settle(lease, charge)
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        self.renewed += len(leases)
+
+    async def sweep(self) -> int:
+        self.swept += 1
+        return 1
+
+
+async def opened(store: MemoryStore, settler: Settler, number: int) -> list[Lease]:
+    leases = []
+    for i in range(number):
+        lease = await store.admit(claim(f"r{i}", KEY))
+        assert isinstance(lease, Lease)
+        settler.opened(lease)
+        leases.append(lease)
+    return leases
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110  # what is waited for has no event; the test's own time limit ends it
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FIRST", 0.001), ("RENEW", 0.02), ("SWEEP", 0.01), ("YOUNG", 0.0)):
+        monkeypatch.setattr(module, name, value)
+
+
+async def test_what_is_handed_over_is_settled(background: Background) -> None:
+    store = MemoryStore(RealClock())
+    settler = Settler(store, background, RealClock())
+    for lease in await opened(store, settler, 30):
+        settler.settle(lease, Charge(1, 100))
+    assert settler.open_leases == 0
+    assert settler.depth == 30
+    await until(lambda: settler.depth == 0)
+    assert (await store.standing("acme", [KEY]))[0].remaining == 1_000_000 - 3000
+    assert settler.counts.settled == 30
+    await settler.close(1.0)
+
+
+async def test_a_store_that_fails_is_tried_again(background: Background) -> None:
+    store = Reluctant(RealClock())
+    settler = Settler(store, background, RealClock())
+    store.refusals = 7
+    for lease in await opened(store, settler, 3):
+        settler.settle(lease, Charge(1, 100))
+    await until(lambda: settler.counts.settled == 3)
+    assert settler.counts.retried == 7
+    assert (await store.standing("acme", [KEY]))[0].remaining == 1_000_000 - 300
+    await settler.close(1.0)
+
+
+async def test_closing_drains_everything(background: Background) -> None:
+    store = Reluctant(RealClock())
+    settler = Settler(store, background, RealClock())
+    store.refusals = 5
+    leases = await opened(store, settler, 300)
+    for lease in leases:
+        settler.settle(lease, Charge(1, 100))
+    await settler.close(10.0)
+    assert settler.depth == 0
+    assert (settler.counts.settled, settler.counts.lost) == (300, 0)
+    assert (await store.standing("acme", [KEY]))[0].remaining == 1_000_000 - 30_000
+
+
+async def test_what_cannot_be_brought_before_the_end_is_counted_as_lost(background: Background) -> None:
+    store = Reluctant(RealClock())
+    settler = Settler(store, background, RealClock())
+    store.refusals = 10**9
+    for lease in await opened(store, settler, 4):
+        settler.settle(lease, Charge(1, 100))
+    await settler.close(0.05)
+    assert (settler.counts.settled, settler.counts.lost) == (0, 4)
+
+
+async def test_open_leases_are_renewed_and_expired_ones_swept(background: Background) -> None:
+    store = Reluctant(RealClock())
+    settler = Settler(store, background, RealClock())
+    leases = await opened(store, settler, 3)
+    await until(lambda: store.renewed >= 6 and store.swept >= 3)
+    assert settler.counts.swept >= 2
+    for lease in leases:
+        settler.settle(lease, Charge(1, 1))
+    await until(lambda: settler.depth == 0)
+    renewed = store.renewed
+    await asyncio.sleep(0.06)
+    assert store.renewed == renewed
+    await settler.close(1.0)
+
+
+async def test_closing_without_having_begun(background: Background) -> None:
+    await Settler(MemoryStore(RealClock()), background, RealClock()).close(1.0)
