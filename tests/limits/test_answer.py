@@ -29,7 +29,8 @@ def test_durations_are_go_s(seconds: float, text: str) -> None:
     [
         (1, Unit.REQUESTS, "1 request"), (60, Unit.REQUESTS, "60 requests"), (40_000, Unit.TOKENS, "40000 tokens"),
         (47_120_000_000, Unit.USD, "47.12 USD"), (1, Unit.USD, "0.000000001 USD"),
-        (50_000_000_000, Unit.USD, "50.00 USD"),        (-1_500_000_000, Unit.USD, "-1.50 USD"), (0, Unit.USD, "0.00 USD"),
+        (50_000_000_000, Unit.USD, "50.00 USD"),
+        (-1_500_000_000, Unit.USD, "-1.50 USD"), (0, Unit.USD, "0.00 USD"),
     ],
 )  # fmt: skip
 def test_quantities(amount: int, unit: Unit, text: str) -> None:

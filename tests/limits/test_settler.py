@@ -59,7 +59,7 @@ async def opened(store: MemoryStore, settler: Settler, number: int) -> list[Leas
 
 
 async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110  # what is waited for has no event; the test's own time limit ends it
+    while not true():  # what is waited for has no event; the test's own time limit ends it
         await asyncio.sleep(0.01)
 
 

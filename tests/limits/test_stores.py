@@ -164,10 +164,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.charge(one, charge)
         self.done[name] = one.lease
 
-    @precondition(lambda self: self.expired)
+    @precondition(lambda self: self.correctable())
     @rule(choice=st.integers(0, 50), share=st.sampled_from([0.0, 0.3, 1.0, 1.5]))
     def settle_late(self, choice: int, share: float) -> None:
-        name = sorted(self.expired)[choice % len(self.expired)]
+        names = self.correctable()
+        name = names[choice % len(names)]
         one = self.expired.pop(name)
         self.done[name] = one.lease
         wanted = one.lease.claim
@@ -178,6 +179,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from(STEPS))
     def wait(self, seconds: float) -> None:
         self.clock.at = (self.clock.micros() + round(seconds * 1_000_000)) / 1_000_000
+
+    @rule(where=st.sampled_from([BUDGETS[0], BUDGETS[1], RATES[1]]), window=st.sampled_from([Window.DAY, Window.MONTH]))
+    def next_period(self, where: Scope, window: Window) -> None:
+        self.clock.at = period(window, where.time_zone, self.clock.micros()).end / 1_000_000
 
     @precondition(lambda self: self.open)
     @rule(choice=st.integers(0, 50))
@@ -196,6 +201,7 @@ class StoreMachine(RuleBasedStateMachine):
             wanted = one.lease.claim
             self.charge(one, Charge(wanted.tokens, wanted.nano_usd))
             self.expired[name] = one
+            one.until = self.clock.micros()
 
     @rule()
     def give_up(self) -> None:
@@ -212,6 +218,10 @@ class StoreMachine(RuleBasedStateMachine):
         standing = self.run(self.store.standing(self.tenant, scopes))
         assert [one.limit for one in standing] == [one for each in scopes for one in each.limits]
         assert self.view.dump() == before, "asking changes nothing"
+
+    def correctable(self) -> list[str]:
+        """Expired leases whose tombstones still stand: for a day, of which the test leaves the last hour out."""
+        return sorted(name for name, one in self.expired.items() if self.clock.micros() - one.until < 82_800_000_000)
 
     # -- the model ----------------------------------------------------------------------------------------------
 
