@@ -1,0 +1,18 @@
+"""The stateful test can fail: every mutant of the scripts and of the ledger is noticed, and the controls hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_every_mutant_is_noticed_and_the_controls_hold() -> None:
+    script = Path(__file__).parent / "mutants.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("killed") >= 24
