@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator, Generator, Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from gateway.telemetry.tasks import Background
-
-sys.path.insert(0, str(Path(__file__).parent))  # with importmode=importlib, modules that tests share are found by this
-import redis_server  # found by the line above
+from tests import redis_server
 
 # In CI every tool is there (`make ci-tools`), so that a skip there hides a test that nobody runs.
 CI = bool(os.environ.get("CI"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
 
 from gateway.errors import Rule
@@ -93,7 +95,7 @@ class RedisView:
         self._client, self._prefix = client, f"q:{{{tenant}}}:"
 
     def dump(self) -> str:
-        state = {}
+        state: dict[Any, Any] = {}
         for key in sorted(self._client.keys(glob_free(self._prefix) + "*")):
             kind = self._client.type(key)
             if kind == b"hash":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from limit_trial import RULE, limit, scope
 
 from gateway.errors import Reason
 from gateway.limits.answer import denied, duration, limit_headers, quantity, scope_words
 from gateway.limits.reservation import Estimate
 from gateway.limits.scopes import Denial, Remaining, Unit
+from tests.limit_trial import RULE, limit, scope
 
 ESTIMATE = Estimate(100, 900, 5_000)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import limit_trial as trial
 import pytest
-from limit_trial import claim, limit, scope
 
 from gateway.limits.memory import MemoryStore
 from gateway.limits.redis import RedisStore
 from gateway.limits.scopes import Charge, Denial, Lease, Limit, Scope
 from gateway.ports import LimitStore
 from gateway.telemetry.tasks import Background
+from tests import limit_trial as trial
+from tests.limit_trial import claim, limit, scope
 
 LATE = 1_796_079_000.0  # 2026-11-30T22:50Z: still November in UTC, ten minutes to December in Berlin
 

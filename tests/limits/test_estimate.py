@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from limit_trial import RULE
 
 from gateway.endpoints import Endpoint, find
 from gateway.identity.principal import Principal
@@ -16,6 +15,7 @@ from gateway.limits.estimate import CHAT_OUTPUT, COMPLETION_OUTPUT, PICTURE, PLA
 from gateway.policy.compiled import Key, PolicySet, Price, RedactionProfile
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
+from tests.limit_trial import RULE
 
 POLICY = PolicySet("0" * 64, {}, {}, {}, (), (), {}, ())
 CHEAP, DEAR = Price("a", "m", 100, 400), Price("b", "m", 150, 300, cache_write=200)

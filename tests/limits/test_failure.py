@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import limit_trial as trial
 import pytest
-from limit_trial import claim, limit, scope
 
 from gateway.errors import StoreFailure
 from gateway.limits.failure import FAILURES, PROBE, Guarded
 from gateway.limits.memory import MemoryStore
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, OnFailure, Remaining, Scope
+from tests import limit_trial as trial
+from tests.limit_trial import claim, limit, scope
 
 KEY = scope("key:a", limit("rpm", 60), limit("tpm", 10_000), limit("usd", 1_000_000))
 
@@ -46,11 +46,11 @@ def guarded(mode: OnFailure, processes: int = 1) -> tuple[Guarded, Flaky, trial.
     return Guarded(store, mode=mode, fraction=0.1, seconds=60, processes=lambda: processes, clock=clock), store, clock
 
 
-async def admitted(store: Guarded, number: int, *scopes: Scope, **options: int) -> list[Lease]:
-    leases = []
+async def admitted(store: Guarded, number: int, *scopes: Scope, tokens: int = 10) -> list[Lease]:
+    leases: list[Lease] = []
     for i in range(number):
         try:
-            verdict = await store.admit(claim(f"r{i}-{id(leases)}", *scopes, **options))
+            verdict = await store.admit(claim(f"r{i}-{id(leases)}", *scopes, tokens=tokens))
         except StoreFailure:
             continue
         if isinstance(verdict, Lease):

@@ -12,10 +12,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import limit_trial as trial
 import pytest
 import redis as redis_library
-from limit_trial import claim, limit, scope
 
 from gateway.errors import StoreFailure
 from gateway.limits.failure import Guarded
@@ -26,6 +24,8 @@ from gateway.limits.scopes import Charge, Denial, Lease, Unit, Window
 from gateway.limits.settler import Settler
 from gateway.ports import LimitStore
 from gateway.telemetry.tasks import Background
+from tests import limit_trial as trial
+from tests.limit_trial import claim, limit, scope
 
 TENANT = "acme"
 BUDGET = scope("key:a", limit("usd", 100_000))
@@ -116,7 +116,6 @@ async def test_a_broken_connection_counts_nothing_twice(redis: Any, background: 
         verdicts = await asyncio.gather(*calls, return_exceptions=True)
         for i, verdict in enumerate(verdicts):
             if isinstance(verdict, StoreFailure):  # broke twice: the journey gives it up, as it does here
-                verdicts[i] = None
                 await _again(lambda name=f"r{number}-{i}": store.settle(
                     Lease(claim(name, BUDGET), ()), Charge(0, 0, requests=0)))
         view = seen(redis)
@@ -220,7 +219,7 @@ async def test_nothing_secret_is_in_what_a_failure_says(own_redis: Any, backgrou
 KILLED = """
 import asyncio, sys
 sys.path[:0] = sys.argv[2:]
-import test_faults as t
+from tests.limits import test_faults as t
 class Server: url = sys.argv[1]
 async def main():
     background = t.Background()
@@ -237,7 +236,7 @@ async def test_a_process_killed_between_admit_and_settle_is_charged_as_reserved(
 ) -> None:
     here = Path(__file__).parent
     process = subprocess.Popen(  # noqa: ASYNC220  # one short-lived process; nothing else runs on this loop
-        [sys.executable, "-c", KILLED, redis.url, str(here), str(here.parent), str(here.parent.parent)],
+        [sys.executable, "-c", KILLED, redis.url, str(here.parent.parent)],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
-from limit_trial import claim, limit, scope
 
 from gateway.errors import StoreFailure
 from gateway.limits import settler as module
@@ -15,6 +14,7 @@ from gateway.limits.memory import MemoryStore
 from gateway.limits.scopes import Charge, Lease
 from gateway.limits.settler import Settler
 from gateway.telemetry.tasks import Background
+from tests.limit_trial import claim, limit, scope
 
 KEY = scope("key:a", limit("usd", 1_000_000), limit("open", 1000))
 

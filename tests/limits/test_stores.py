@@ -7,7 +7,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-import limit_trial as trial
 import pytest
 import redis as redis_library
 from hypothesis import settings
@@ -20,7 +19,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from limit_trial import claim, limit, scope
 
 from gateway.limits.ledger import GivenUp
 from gateway.limits.memory import MemoryStore
@@ -28,6 +26,8 @@ from gateway.limits.redis import RedisStore
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Limit, Scope, Unit, Window
 from gateway.limits.windows import period
 from gateway.telemetry.tasks import Background
+from tests import limit_trial as trial
+from tests.limit_trial import claim, limit, scope
 
 TICK = 60_000_000
 # A lease's scopes: rates and concurrency; budgets alone (so that budgets, not rates, are what refuses); a rate so high
