@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -42,27 +43,44 @@ def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.
     except RecursionError:
         raise BadJson(f"it is nested more than {DEEPEST} levels deep.") from None
     _check_depth(body)
-    if not _is_just(body, fields):
+    if _places(body, fields) is None:
         _check_unique(body, {key.decode() for key in read_keys})
     return fields
 
 
-def _is_just(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
-    """Whether the object's bytes are those of `fields`, one after the other, and nothing else: then no key is there
-    twice. Sound because each value is found again where a value must begin, so the walk cannot get out of step.
-    False proves nothing."""
+def splice(body: bytes, fields: Mapping[str, msgspec.Raw], values: Mapping[str, bytes]) -> bytes:
+    """The body with the values of some of its top-level keys replaced, all other bytes as they came. Raises BadJson
+    where some key occurs twice, whichever it is: then it is not known which of them would be read."""
+    places = _places(body, fields)
+    if places is None:
+        raise BadJson("a key occurs twice.")
+    parts, at = [], 0
+    for name, (start, end) in places.items():
+        if name in values:
+            parts += [body[at:start], values[name]]
+            at = end
+    parts.append(body[at:])
+    return b"".join(parts)
+
+
+def _places(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
+    """Where the values stand, if the object's bytes are those of `fields`, one after the other, and nothing else: then
+    no key is there twice. Sound because each value is found again where a value must begin, so the walk cannot get
+    out of step. None proves nothing."""
     at = 0
     opening = b"{"
+    places = {}
     for key, raw in fields.items():
         found = _MEMBER.match(body, at)
-        if found is None or found[1] != opening or found[2] != key.encode():
-            return False
+        if found is None or found[1] != opening or found[2] != key.encode("utf-8", "surrogatepass"):
+            return None
         value = bytes(raw)
         if not body.startswith(value, found.end()):
-            return False
+            return None
         at = found.end() + len(value)
+        places[key] = (found.end(), at)
         opening = b","
-    return _CLOSING.match(body, at) is not None if fields else True
+    return places if not fields or _CLOSING.match(body, at) is not None else None
 
 
 def _words(body: bytes, error: Exception) -> str:

@@ -1,0 +1,210 @@
+"""redact: the body that may leave, and the way back.
+
+Text that was not seen before and may hold something goes to an analysis worker; what was found is kept by a keyed hash
+of the text, as places and types, never as text. So of a chat that is sent again with every turn only the new message
+is analysed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gateway.errors import AnalyzerFailure, Reason, Refusal
+from gateway.json_object import BadJson
+from gateway.policy.compiled import RedactionProfile
+from gateway.policy.permit import Permit
+from gateway.ports import Analyzer, Clock
+from gateway.redaction.gate import Gate
+from gateway.redaction.placeholders import LITERAL, LOOKS_LIKE, Placeholders, tenant_key
+from gateway.redaction.safe import Coverage, SafeRequest
+from gateway.redaction.spans import Span
+from gateway.redaction.walk import Walk, walk
+
+REMEMBERED = 50_000  # texts whose spans are kept
+MASK = "*"
+
+Found = tuple[Span, ...]
+
+
+class Redaction:
+    """The journey's Redactor. `master` is the secret of which placeholders and the cache derive their keys."""
+
+    def __init__(self, analyzer: Analyzer, master: bytes, clock: Clock) -> None:
+        self._analyzer = analyzer
+        self._master = master
+        self._clock = clock
+        self._memory = SpanMemory(hashlib.blake2b(master, person=b"gateway spans").digest()[:32])
+        self._gates: dict[str, Gate] = {}
+        self._tenant_keys: dict[str, bytes] = {}
+
+    async def redact(self, permit: Permit) -> SafeRequest | Refusal:
+        """Raises AnalyzerFailure where the profile says `on_error = "deny"`."""
+        profile, ask = permit.redaction, permit.ask
+        if profile is None or not profile.input:
+            return SafeRequest(ask.body)
+        if not ask.endpoint.visible:  # named by the policy as a path that nobody looks into ("no side door")
+            unscanned = ("body",) if ask.body is not None or ask.rest is not None else ()
+            return SafeRequest(ask.body, coverage=Coverage(profile.name, unscanned=unscanned))
+        if ask.body is None:
+            return SafeRequest(None, coverage=Coverage(profile.name))
+        began = self._clock.monotonic()
+        try:
+            found = walk(ask.body, ask.fields)
+        except BadJson as error:
+            return Refusal(Reason.BAD_REQUEST, f"We could not read the JSON body of your request: {error}")
+        if found.unscannable and profile.unscannable == "deny":
+            kinds = ", ".join(sorted(found.unscannable))
+            return Refusal(
+                Reason.UNSCANNABLE,
+                f"The request holds content that cannot be checked for personal data ({kinds}); "
+                f"the redaction profile '{profile.name}' does not let it through.",
+                rule=profile.rule,
+            )
+        texts = [leaf.text for leaf in found.leaves]
+        coverage = Coverage(
+            profile.name,
+            parts=len(texts),
+            bytes=sum(map(len, texts)),
+            unscanned=tuple(sorted(found.unscannable)),
+        )
+        try:
+            spans, hits = await self._spans(texts, profile)
+        except AnalyzerFailure as failure:
+            if profile.on_error == "deny":
+                raise
+            coverage = replace(coverage, failed=failure.detail[:200] or "failed", milliseconds=self._since(began))
+            return SafeRequest(ask.body, coverage=coverage)
+        counts = Counter(span.entity for one in spans for span in one)
+        coverage = replace(coverage, spans=dict(counts), cache_hits=hits, milliseconds=self._since(began))
+        return self._apply(permit, profile, found, spans, coverage)
+
+    def _since(self, began: float) -> float:
+        return (self._clock.monotonic() - began) * 1000
+
+    async def _spans(self, texts: Sequence[str], profile: RedactionProfile) -> tuple[list[Found], int]:
+        """What each text holds, and how many were known. Raises AnalyzerFailure."""
+        gate = self._gate(profile)
+        found: list[Found] = [()] * len(texts)
+        new: dict[int, bytes] = {}
+        hits = 0
+        for index, text in enumerate(texts):
+            if not gate.may_hold(text):
+                continue
+            mark = self._memory.mark(profile, text)
+            known = self._memory.get(mark)
+            if known is None:
+                new[index] = mark
+            else:
+                found[index] = known
+                hits += 1
+        if new:
+            answers = await self._analyzer.analyze([texts[index] for index in new], profile)
+            if len(answers) != len(new):
+                raise AnalyzerFailure("the analyzer answered for other texts")
+            for (index, mark), spans in zip(new.items(), answers, strict=True):
+                found[index] = checked(spans, texts[index])
+                self._memory.put(mark, found[index])
+        return found, hits
+
+    def _apply(
+        self, permit: Permit, profile: RedactionProfile, found: Walk, spans: Sequence[Found], coverage: Coverage
+    ) -> SafeRequest | Refusal:
+        body = permit.ask.body
+        if profile.shadow:
+            return SafeRequest(body, coverage=coverage)
+        blocked = sorted({span.entity for one in spans for span in one if profile.action_for(span.entity) == "block"})
+        if blocked:
+            return Refusal(
+                Reason.BLOCKED_CONTENT,
+                f"The request holds personal data of a kind that may not be sent: {', '.join(blocked)}.",
+                rule=profile.rule,
+            )
+        placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant))
+        for leaf, one in zip(found.leaves, spans, strict=True):
+            text = redacted(leaf.text, one, profile, placeholders)
+            if text != leaf.text:
+                leaf.put(text)
+        try:
+            body = found.rebuilt()
+        except BadJson as error:
+            return Refusal(Reason.BAD_REQUEST, f"We could not read the JSON body of your request: {error}")
+        return SafeRequest(body, placeholders.restore, coverage)
+
+    def _gate(self, profile: RedactionProfile) -> Gate:
+        mark = profile.digest or repr(profile)
+        gate = self._gates.get(mark)
+        if gate is None:
+            if len(self._gates) > 1000:  # old policy sets' profiles
+                self._gates.clear()
+            gate = self._gates[mark] = Gate(profile)
+        return gate
+
+    def _tenant_key(self, tenant: str) -> bytes:
+        key = self._tenant_keys.get(tenant)
+        if key is None:
+            key = self._tenant_keys[tenant] = tenant_key(self._master, tenant)
+        return key
+
+
+class SpanMemory:
+    """Spans of texts that were analysed, by a keyed hash. The least recently used go first."""
+
+    def __init__(self, key: bytes, size: int = REMEMBERED) -> None:
+        self._key = key
+        self._size = size
+        self._known: OrderedDict[bytes, Found] = OrderedDict()
+
+    def mark(self, profile: RedactionProfile, text: str) -> bytes:
+        """The hash of a text under a profile: 16 bytes."""
+        keyed = hashlib.blake2b(key=self._key, digest_size=16)
+        keyed.update((profile.digest or repr(profile)).encode() + b"\0")
+        keyed.update(text.encode("utf-8", "surrogatepass"))
+        return keyed.digest()
+
+    def get(self, mark: bytes) -> Found | None:
+        """Its spans, None if it is not known."""
+        found = self._known.get(mark)
+        if found is not None:
+            self._known.move_to_end(mark)
+        return found
+
+    def put(self, mark: bytes, spans: Found) -> None:
+        """Keep its spans."""
+        self._known[mark] = spans
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)
+
+
+def checked(spans: Sequence[Span], text: str) -> Found:
+    """An analyzer's answer: within the text, sorted, not overlapping. Raises AnalyzerFailure."""
+    end = 0
+    for span in spans:
+        if not (isinstance(span, Span) and end <= span.start < span.end <= len(text)):
+            raise AnalyzerFailure("the analyzer's spans do not fit the text")
+        end = span.end
+    return tuple(spans)
+
+
+def redacted(text: str, spans: Found, profile: RedactionProfile, placeholders: Placeholders) -> str:
+    """A text with its spans replaced or masked, and with what only looks like a placeholder made into a real one, so
+    that the reply's restoring cannot take one for the other."""
+    parts, at = [], 0
+    for span in spans:
+        action = profile.action_for(span.entity)
+        if action == "detect":
+            continue
+        parts.append(_literals(text[at : span.start], placeholders))
+        value = text[span.start : span.end]
+        parts.append(MASK * len(value) if action == "mask" else placeholders.of(span.entity, value))
+        at = span.end
+    parts.append(_literals(text[at:], placeholders))
+    return "".join(parts)
+
+
+def _literals(text: str, placeholders: Placeholders) -> str:
+    if "<" not in text:
+        return text
+    return LOOKS_LIKE.sub(lambda found: placeholders.of(LITERAL, found[0]), text)

@@ -1,0 +1,195 @@
+"""Where text travels in a request. Pure.
+
+What is not known to be something else is text: a field that a provider adds tomorrow is scanned today. A tool call's
+arguments are JSON inside of a string; their leaves are scanned, their shape stays. What cannot be read as text
+(images, audio, files, token arrays) is named, and the profile says what becomes of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from gateway.json_object import BadJson, splice
+
+# Top-level parameters whose strings are words of the API, not of a person.
+NOT_TEXT = frozenset(
+    "model stream stream_options service_tier reasoning_effort modalities encoding_format verbosity tool_choice"
+    " function_call audio truncation include n seed store best_of echo logprobs top_logprobs logit_bias".split()
+)
+# Keys below the top level, likewise; ids must come back as the provider gave them.
+_NAMES = frozenset(("role", "type", "id", "tool_call_id", "call_id", "detail", "format"))
+_UNSCANNABLE = {
+    "image_url": "image", "input_image": "image", "input_audio": "audio", "file": "file", "input_file": "file",
+}  # fmt: skip
+_JSON_TEXT = frozenset(("arguments",))
+SHORTEST_NUMBER = 7  # digits of a number in a tool call's arguments that may be somebody's
+
+
+@dataclass(slots=True)
+class Leaf:
+    """One text, and how to put another in its place."""
+
+    text: str
+    put: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a request holds: `leaves` in the order of the body, `unscannable` as kinds of content."""
+
+    body: bytes
+    fields: Mapping[str, msgspec.Raw]
+    leaves: list[Leaf] = field(default_factory=list)
+    unscannable: set[str] = field(default_factory=set)
+    _trees: dict[str, Any] = field(default_factory=dict)
+    _late: list[Callable[[], None]] = field(default_factory=list)  # JSON texts, to be written when their leaves are
+    _touched: set[str] = field(default_factory=set)
+
+    def rebuilt(self) -> bytes:
+        """The body with what was put. Only a top-level value that holds a changed text is written anew."""
+        for write in reversed(self._late):
+            write()
+        values = {name: _dump(self._trees[name]) for name in self._touched}
+        return splice(self.body, self.fields, values) if values else self.body
+
+
+def walk(body: bytes, fields: Mapping[str, msgspec.Raw]) -> Walk:
+    """All text of a JSON body. Raises BadJson where an object inside has a key twice: a provider could read the other."""
+    found = Walk(body, fields)
+    for name, raw in fields.items():
+        if name in NOT_TEXT:
+            continue
+        value = bytes(raw)
+        if value[:1] not in (b'"', b"[", b"{"):
+            continue
+        tree = _load(value)
+        found._trees[name] = tree  # noqa: SLF001  # built here
+        _Walker(found, name).root(tree)
+    return found
+
+
+class _Walker:
+    """Goes through one top-level value."""
+
+    def __init__(self, found: Walk, name: str) -> None:
+        self._found = found
+        self._name = name
+
+    def root(self, tree: Any) -> None:
+        if isinstance(tree, list) and tree and all(isinstance(one, int) for one in tree):
+            self._found.unscannable.add("tokens")
+            return
+
+        def put(value: Any) -> None:
+            self._found._trees[self._name] = value  # noqa: SLF001  # built by this module
+
+        self._node(tree, put)
+
+    def _leaf(self, text: str, put: Callable[[Any], None]) -> None:
+        def replace(value: str) -> None:
+            self._found._touched.add(self._name)  # noqa: SLF001  # built by this module
+            put(value)
+
+        self._found.leaves.append(Leaf(text, replace))
+
+    def _node(self, node: Any, put: Callable[[Any], None]) -> None:
+        if isinstance(node, str):
+            if node:
+                self._leaf(node, put)
+        elif isinstance(node, list):
+            if node and all(type(one) is int for one in node):
+                self._found.unscannable.add("tokens")
+                return
+            for index, one in enumerate(node):
+                self._node(one, _setter(node, index))
+        elif isinstance(node, dict):
+            self._object(node)
+
+    def _object(self, node: dict[str, Any]) -> None:
+        for key, value in node.items():
+            if key in _NAMES and isinstance(value, str):
+                continue
+            kind = _UNSCANNABLE.get(key)
+            if kind is not None and value is not None:
+                self._found.unscannable.add(kind)
+            elif key in _JSON_TEXT and isinstance(value, str):
+                self._json_text(value, _setter(node, key))
+            else:
+                self._node(value, _setter(node, key))
+
+    def _json_text(self, text: str, put: Callable[[Any], None]) -> None:
+        """Text that is JSON by itself: its leaves, numbers too, since a card's digits may be one."""
+        try:
+            tree = _load(text.encode("utf-8", "surrogatepass"))
+        except BadJson:
+            self._node(text, put)
+            return
+        if not isinstance(tree, (dict, list)):
+            self._node(text, put)
+            return
+        changed = [False]
+
+        def marking(inner: Callable[[Any], None]) -> Callable[[Any], None]:
+            def mark(value: Any) -> None:
+                changed[0] = True
+                inner(value)
+
+            return mark
+
+        for leaf, setter in _json_leaves(tree):
+            self._leaf(leaf, marking(setter))
+
+        def write() -> None:
+            if changed[0]:
+                put(json.dumps(tree, ensure_ascii=False))
+
+        self._found._late.append(write)  # noqa: SLF001  # built by this module
+
+
+def _json_leaves(tree: Any) -> Iterable[tuple[str, Callable[[Any], None]]]:
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        pairs: Sequence[tuple[Any, Any]] = list(node.items() if isinstance(node, dict) else enumerate(node))
+        for key, value in pairs:
+            if isinstance(value, (dict, list)):
+                waiting.append(value)
+            elif isinstance(value, str) and value:
+                yield value, _setter(node, key)
+            elif isinstance(value, int) and not isinstance(value, bool) and len(str(abs(value))) >= SHORTEST_NUMBER:
+                yield str(value), _setter(node, key)
+
+
+def _setter(container: Any, key: Any) -> Callable[[Any], None]:
+    def put(value: Any) -> None:
+        container[key] = value
+
+    return put
+
+
+def _load(text: bytes) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            raise BadJson("an object in it has the same key twice.")
+        return made
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except BadJson:
+        raise
+    except (ValueError, RecursionError):
+        raise BadJson("it is not valid JSON.") from None
+
+
+def _dump(tree: Any) -> bytes:
+    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
+        return json.dumps(tree, separators=(",", ":")).encode()
