@@ -1,4 +1,4 @@
-"""Mutants: change the counting one line at a time, and see that the stateful test notices.
+"""Mutants: change the counting one line at a time, and see that the tests of both stores notice.
 
 `python tests/limits/mutants.py` prints a line per mutant and exits 1 where one survives, or where the unchanged control
 does not. A mutant is a file, a text that stands in it once, and what takes its place.
@@ -26,7 +26,7 @@ class Mutant:
 
     @property
     def store(self) -> str:
-        """Which of the two tests must notice."""
+        """Whose tests must notice."""
         return "redis" if self.file.endswith(".lua") else "memory"
 
 
@@ -84,7 +84,7 @@ MUTANTS = (
 
 
 def noticed(mutant: Mutant | None, store: str) -> bool:
-    """Whether the stateful test of a store fails with a mutant in place; None is the unchanged control."""
+    """Whether a store's tests fail with a mutant in place; None is the unchanged control."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         tree = Path(folder)
         for part in ("gateway", "tests/limits"):
@@ -101,7 +101,7 @@ def noticed(mutant: Mutant | None, store: str) -> bool:
         # The tree under test must win over an installed gateway; -P keeps this folder out, PYTHONPATH puts it in.
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not long",
-             "tests/limits/test_stores.py", "-k", store],
+             "tests/limits/test_stores.py", "tests/limits/test_changes.py", "-k", store],
             cwd=tree, capture_output=True, text=True, timeout=900, check=False,
             env={**os.environ, "PYTHONPATH": folder, "HYPOTHESIS_PROFILE": "mutants", "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip

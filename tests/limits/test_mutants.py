@@ -1,4 +1,4 @@
-"""The stateful test can fail: every mutant of the scripts and of the ledger is noticed, and the controls hold."""
+"""The tests of both stores can fail: every mutant of scripts and ledger is noticed, and the controls hold."""
 
 from __future__ import annotations
 
