@@ -12,6 +12,7 @@ import click
 
 from gateway.policy.compile import compile_policies
 from gateway.policy.compiled import PolicySet, ProviderFacts
+from gateway.policy.files import Unreadable
 from gateway.policy.files import load as read_policies
 from gateway.settings.load import load
 from gateway.settings.model import Settings
@@ -53,7 +54,10 @@ def open_settings(config: Path | None) -> Settings:
 
 def read_policy_set(folder: Path, providers: Mapping[str, ProviderFacts]) -> Opened:
     """The policies of a folder."""
-    files = read_policies(folder)
+    try:
+        files = read_policies(folder)
+    except Unreadable as error:
+        return Opened({}, None, (error.mistake,), ())
     policy, mistakes, warnings = compile_policies(files, providers)
     return Opened(files, policy, tuple(mistakes), tuple(warnings))
 

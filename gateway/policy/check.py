@@ -1,0 +1,239 @@
+"""What tables must agree on with each other, once each is right by itself. Pure.
+
+Where a file could not be read, what it would have defined is not called unknown: one mistake, not a hundred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from gateway.policy.compiled import ProviderFacts
+from gateway.policy.entries import Entries, Entry, suggestion
+from gateway.policy.schema import ENTITIES
+from gateway.toml import Mistake
+
+NO_REDACTION = "none"
+RESERVED = frozenset("|:\n\r\t")  # separators of counters' ids
+
+
+def disagreements(entries: Entries, providers: Mapping[str, ProviderFacts]) -> Iterator[Mistake]:
+    """Every rule that is broken between tables."""
+    for section in ("tenants", "teams", "keys"):
+        for name, entry in entries.named[section].items():
+            if not name.strip() or len(name) > 100 or RESERVED & set(name):
+                yield entry.mistake("has a name that it may not have", "up to 100 characters, none of | : or line breaks")
+    groups = {group for _, entry in entries.good("models") for group in entry.table.groups}
+    if entries.defaults is not None and entries.defaults.table is not None:
+        yield from _profile_named(entries, entries.defaults)
+    for section in ("tenants", "teams", "keys"):
+        for _, entry in entries.good(section):
+            yield from _level(entries, providers, entry, groups)
+    yield from _teams(entries)
+    yield from _keys(entries)
+    for name, entry in entries.good("models"):
+        yield from _model(entries, providers, name, entry)
+    yield from _fallbacks(entries)
+    for _, entry in entries.good("redaction"):
+        yield from _profile(entry)
+    for entry in entries.prices:
+        if entry.table is not None:
+            yield from _provider(providers, entry, entry.table.provider, "provider")
+            if "*" in entry.table.model[:-1]:
+                yield entry.mistake("has a * inside", "a * only at the end of a model's name", "model")
+
+
+def _known(entries: Entries, section: str, name: str) -> bool:
+    return name in entries.named[section] or not entries.whole
+
+
+def _unknown(entry: Entry, kind: str, name: str, there: Iterable[str], *at: str | int) -> Mistake:
+    there = sorted(there)
+    return entry.mistake(
+        f"names the {kind} '{name}', which there is not{suggestion(name, there)}", ", ".join(there[:20]) or f"no {kind} yet", *at
+    )
+
+
+def _provider(providers: Mapping[str, ProviderFacts], entry: Entry, name: str, *at: str | int) -> Iterator[Mistake]:
+    if name not in providers:
+        yield _unknown(entry, "provider", name, providers, *at)
+
+
+def _profile_named(entries: Entries, entry: Entry) -> Iterator[Mistake]:
+    name = entry.table.redaction
+    if name is not None and name != NO_REDACTION and not _known(entries, "redaction", name):
+        yield _unknown(entry, "redaction profile", name, [*entries.named["redaction"], NO_REDACTION], "redaction")
+
+
+def _level(
+    entries: Entries, providers: Mapping[str, ProviderFacts], entry: Entry, groups: set[str]
+) -> Iterator[Mistake]:
+    table = entry.table
+    yield from _profile_named(entries, entry)
+    if table.provider is not None:
+        yield from _provider(providers, entry, table.provider, "provider")
+    for index, pattern in enumerate(table.models or ()):
+        yield from _pattern(entries, entry, pattern, groups, "models", index)
+    for pattern in table.per_model:
+        yield from _pattern(entries, entry, pattern, groups, "per_model", pattern)
+    offered = {pair for facts in providers.values() for pair in facts.labels}
+    for name, value in table.require.items():
+        if (name, value) not in offered:
+            there = sorted(f'{one} = "{other}"' for one, other in offered)
+            yield entry.mistake("asks for a label that no provider bears", ", ".join(there) or "no labels", "require", name)
+
+
+def _pattern(entries: Entries, entry: Entry, pattern: str, groups: set[str], *at: str | int) -> Iterator[Mistake]:
+    if pattern.startswith("@"):
+        if pattern[1:] not in groups and entries.whole:
+            yield _unknown(entry, "group", pattern[1:], groups, *at)
+    elif "*" in pattern[:-1]:
+        yield entry.mistake("has a * inside", "a * only at the end", *at)
+    elif not pattern.endswith("*") and entries.whole and not _model_known(entries, pattern):
+        yield _unknown(entry, "model", pattern, entries.named["models"], *at)
+
+
+def _model_known(entries: Entries, name: str) -> bool:
+    return name in entries.named["models"] or any(
+        model.endswith("*") and name.startswith(model[:-1]) for model in entries.named["models"]
+    )
+
+
+def _teams(entries: Entries) -> Iterator[Mistake]:
+    for _, entry in entries.good("teams"):
+        tenant = entry.table.tenant
+        if tenant is not None and tenant != "default" and not _known(entries, "tenants", tenant):
+            yield _unknown(entry, "tenant", tenant, entries.named["tenants"], "tenant")
+
+
+def _keys(entries: Entries) -> Iterator[Mistake]:
+    ids: dict[str, Entry] = {}
+    digests: dict[bytes, Entry] = {}
+    for name, entry in entries.good("keys"):
+        table = entry.table
+        if (table.hash is None) == (not table.secrets):
+            what = "has both hash and secrets" if table.secrets else "has no hash"
+            yield entry.mistake(what, 'hash = "sha256:…" or, to rotate, secrets = [{ id, hash, expires }, …]')
+        if len(table.secrets) > 2:
+            yield entry.mistake(f"has {len(table.secrets)} secrets", "at most two: the old and the new", "secrets")
+        if len({one.id for one in table.secrets}) < len(table.secrets):
+            yield entry.mistake("has two secrets of one id", "an id for each", "secrets")
+        if table.team is not None and not _known(entries, "teams", table.team):
+            yield _unknown(entry, "team", table.team, entries.named["teams"], "team")
+        yield from _tenant_of(entries, entry)
+        key_id = table.id or name
+        if key_id in ids:
+            yield entry.mistake(f"has the id of {_place(ids[key_id])}", "an id of its own: counters follow it", "id")
+        ids.setdefault(key_id, entry)
+        for index, digest in enumerate([table.hash] if table.hash is not None else [one.hash for one in table.secrets]):
+            if digest in digests:
+                at = ("hash",) if table.hash is not None else ("secrets", index, "hash")
+                yield entry.mistake(f"has the secret of {_place(digests[digest])}", "a secret of its own", *at)
+            digests.setdefault(digest, entry)
+
+
+def _tenant_of(entries: Entries, entry: Entry) -> Iterator[Mistake]:
+    table = entry.table
+    tenant = table.tenant
+    if tenant is not None and tenant != "default" and not _known(entries, "tenants", tenant):
+        yield _unknown(entry, "tenant", tenant, entries.named["tenants"], "tenant")
+    team = entries.named["teams"].get(table.team or "")
+    if tenant is not None and team is not None and team.table is not None and (team.table.tenant or "default") != tenant:
+        yield entry.mistake(
+            "is not the tenant of its team", f"leave it out: the team's is '{team.table.tenant or 'default'}'", "tenant"
+        )
+
+
+def _place(entry: Entry) -> str:
+    return f"{entry.loc[-1]} ({entry.document.file}:{entry.line()})"
+
+
+def _model(entries: Entries, providers: Mapping[str, ProviderFacts], name: str, entry: Entry) -> Iterator[Mistake]:
+    table = entry.table
+    if "*" in name[:-1] or name.startswith("@"):
+        yield entry.mistake("has a name that it may not have", "a * only at the end, no @ at the start")
+    if table.versions and (table.provider is not None or table.model is not None):
+        yield entry.mistake("has versions and a provider of its own", "one of both")
+    if not table.versions and table.provider is None:
+        yield entry.mistake("has no provider", 'provider = "…" and model = "…", or [[models.NAME.versions]]')
+    if table.provider is not None:
+        yield from _provider(providers, entry, table.provider, "provider")
+    names = set[str]()
+    for index, version in enumerate(table.versions):
+        yield from _provider(providers, entry, version.provider, "versions", index, "provider")
+        if version.name in names:
+            yield entry.mistake("is the name of two versions", "a name for each", "versions", index, "name")
+        names.add(version.name)
+    if table.versions and sum(version.weight for version in table.versions) == 0:
+        yield entry.mistake("has no version with a weight above 0", "a weight of at least 1 in one of them", "versions")
+    for index, fallback in enumerate(table.fallback):
+        if entries.whole and not _model_known(entries, fallback):
+            yield _unknown(entry, "model", fallback, entries.named["models"], "fallback", index)
+
+
+def _fallbacks(entries: Entries) -> Iterator[Mistake]:
+    """A model that falls back to itself, by however many others."""
+    falls = {name: tuple(entry.table.fallback) for name, entry in entries.good("models")}
+    for name, entry in entries.good("models"):
+        seen, waiting = set[str](), list(falls[name])
+        while waiting:
+            one = waiting.pop()
+            if one == name:
+                yield entry.mistake("falls back to itself in the end", "a chain that ends", "fallback")
+                break
+            if one not in seen:
+                seen.add(one)
+                waiting += falls.get(one, ())
+
+
+def _profile(entry: Entry) -> Iterator[Mistake]:
+    table = entry.table
+    own = {pattern.entity for pattern in table.patterns} | {word.entity for word in table.deny}
+    for index, entity in enumerate(table.entities):
+        if entity not in ENTITIES and entity not in own:
+            yield _unknown(entry, "entity", entity, ENTITIES | own, "entities", index)
+    if not table.entities and not own:
+        yield entry.mistake("looks for nothing", "at least one entity, pattern or word", "entities")
+    found = {*table.entities, *own}
+    for where, names in (("actions", table.actions), ("scores", table.scores)):
+        for name in names:
+            if name not in found:
+                yield _unknown(entry, "entity", name, found, where, name)
+
+
+def warnings(entries: Entries, providers: Mapping[str, ProviderFacts]) -> Iterator[str]:
+    """What is odd and allowed."""
+    for name, entry in entries.good("keys"):
+        if not entry.table.models:
+            yield f"{entry.document.file}:{entry.line()}: keys.{name} names no models and may use none"
+    priced = [(entry.table.provider, entry.table.model) for entry in entries.prices]
+    if not _money(entries):
+        return
+    for name, entry in entries.good("models"):
+        for provider, model in _upstreams(name, entry.table):
+            available = providers[provider].available
+            if available and model != "*" and not any(one == provider and _covers(row, model) for one, row in priced):
+                yield (
+                    f"{entry.document.file}:{entry.line()}: {model} of {provider} has no price: keys with a USD limit "
+                    "are refused it"
+                )
+
+
+def _money(entries: Entries) -> bool:
+    return any(
+        getattr(entry.table.budget, name) is not None
+        for section in ("tenants", "teams", "keys")
+        for _, entry in entries.good(section)
+        for name in ("usd_per_day", "usd_per_month", "usd_total")
+    )
+
+
+def _upstreams(name: str, table: Any) -> Iterator[tuple[str, str]]:
+    if table.versions:
+        yield from ((version.provider, version.model) for version in table.versions)
+    else:
+        yield table.provider, table.model or ("*" if name.endswith("*") else name)
+
+
+def _covers(row: str, model: str) -> bool:
+    return row == model or (row.endswith("*") and model.startswith(row[:-1]))

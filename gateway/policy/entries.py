@@ -1,0 +1,207 @@
+"""Reading the files: each named table on its own, so that one mistake does not hide another. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from gateway.errors import Rule
+from gateway.policy.schema import SECTIONS, TOP, Defaults, PriceTable, Table
+from gateway.toml import Document, Loc, Mistake, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One table as written: where it stands, and what it says (None: it is wrong, which has been said)."""
+
+    document: Document
+    loc: Loc
+    table: Any
+
+    def line(self, *more: str | int) -> int:
+        """The line of something in it."""
+        return self.document.line((*self.loc, *more)) or 1
+
+    def mistake(self, what: str, allowed: str, *more: str | int) -> Mistake:
+        """A mistake at something in it."""
+        return Mistake(self.document.file, self.line(*more), f"{dotted((*self.loc, *more))} {what}", allowed)
+
+
+@dataclass(slots=True)
+class Entries:
+    """All tables of all files, by section and name. `whole`: every file is TOML, so what is missing is missing."""
+
+    named: dict[str, dict[str, Entry]] = field(default_factory=lambda: {section: {} for section in SECTIONS})
+    prices: list[Entry] = field(default_factory=list)
+    defaults: Entry | None = None
+    whole: bool = True
+
+    def good(self, section: str) -> Iterator[tuple[str, Entry]]:
+        """Those of a section that are right by themselves."""
+        for name, entry in self.named[section].items():
+            if entry.table is not None:
+                yield name, entry
+
+
+class Rules:
+    """Numbers rules as they are made: what `x-gateway-decision` carries."""
+
+    def __init__(self) -> None:
+        self.all: list[Rule] = []
+
+    def at(self, entry: Entry, *more: str | int) -> Rule:
+        """The rule at something in an entry."""
+        rule = Rule(len(self.all) + 1, dotted((*entry.loc, *more)), entry.document.file, entry.line(*more))
+        self.all.append(rule)
+        return rule
+
+
+def dotted(loc: Iterable[str | int]) -> str:
+    """A path as an admin writes it: `keys.bot.secrets[1].hash`; a part with other characters in quotes."""
+    out = ""
+    for part in loc:
+        if isinstance(part, int):
+            out += f"[{part}]"
+        else:
+            plain = part.replace("-", "").replace("_", "").isalnum() and part.isascii()
+            out += ("." if out else "") + (part if plain else f'"{part}"')
+    return out
+
+
+def read_entries(files: Mapping[str, str]) -> tuple[Entries, list[Mistake]]:
+    """Every table of every file, and the mistakes that each has by itself."""
+    entries, mistakes = Entries(), list[Mistake]()
+    for file in sorted(files):
+        document, found = parse(file, files[file])
+        mistakes += found
+        if document is None:
+            entries.whole = False
+            continue
+        for section, value in document.values.items():
+            mistakes += _section(entries, document, section, value)
+    return entries, mistakes
+
+
+def _section(entries: Entries, document: Document, section: str, value: Any) -> Iterator[Mistake]:
+    def wrong(loc: Loc, what: str, allowed: str) -> Mistake:
+        return Mistake(document.file, document.line(loc) or 1, what, allowed)
+
+    if section not in TOP:
+        yield wrong((section,), f"unknown table '{section}'{suggestion(section, TOP)}", ", ".join(sorted(TOP)))
+    elif section == "schema":
+        if value != 1 or isinstance(value, bool):
+            yield wrong((section,), "schema is not 1", "1, the version of this shape")
+    elif section == "prices":
+        if not isinstance(value, list):
+            yield wrong((section,), "prices is not an array of tables", "[[prices]] before each row")
+            return
+        for index, row in enumerate(value):
+            table, mistakes = _table(document, (section, index), row, PriceTable)
+            yield from mistakes
+            entries.prices.append(Entry(document, (section, index), table))
+    elif section == "defaults":
+        table, mistakes = _table(document, (section,), value, Defaults)
+        yield from mistakes
+        if entries.defaults is not None:
+            other = entries.defaults
+            yield wrong((section,), f"defaults stands also in {other.document.file}:{other.line()}", "one such table")
+        entries.defaults = Entry(document, (section,), table)
+    elif not isinstance(value, dict):
+        yield wrong((section,), f"{section} is not a table", f"[{section}.NAME]")
+    else:
+        for name, one in value.items():
+            loc = (section, name)
+            if (other := entries.named[section].get(name)) is not None:
+                place = f"{other.document.file}:{other.line()}"
+                yield wrong(loc, f"{dotted(loc)} stands also in {place}", "each name in one file")
+                continue
+            table, mistakes = _table(document, loc, one, SECTIONS[section])
+            yield from mistakes
+            entries.named[section][name] = Entry(document, loc, table)
+
+
+def _table(document: Document, loc: Loc, value: Any, shape: type[Table]) -> tuple[Table | None, list[Mistake]]:
+    if not isinstance(value, dict):
+        return None, [Mistake(document.file, document.line(loc) or 1, f"{dotted(loc)} is not a table", "key = value")]
+    try:
+        return shape.model_validate(value), []
+    except ValidationError as error:
+        return None, [_said(document, loc, shape, one) for one in error.errors(include_url=False, include_input=False)]
+
+
+def _said(document: Document, loc: Loc, shape: type[Table], error: Any) -> Mistake:
+    inner: Loc = tuple(error["loc"])
+    line = document.line((*loc, *inner)) or 1
+    name = dotted((*loc, *inner))
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "gateway":
+            what, allowed = f"{name} {context['what']}", context["allowed"]
+        case "extra_forbidden":
+            known = _keys_at(shape, inner[:-1])
+            around = dotted((*loc, *inner[:-1]))
+            what = f"unknown key '{inner[-1]}' in {around}{suggestion(str(inner[-1]), known)}"
+            allowed = ", ".join(sorted(known))
+        case "missing":
+            line = document.line((*loc, *inner[:-1])) or 1
+            what, allowed = f"{name} is missing", _allowed_for(str(inner[-1]))
+        case "literal_error":
+            what, allowed = f"{name} is none of what it may be", str(context["expected"])
+        case "string_pattern_mismatch":
+            what, allowed = f"{name} has characters that it may not have", f"what matches {context['pattern']}"
+        case "greater_than_equal" | "less_than_equal":
+            what, allowed = f"{name} is out of range", "0 to 1000000"
+        case "tuple_type" | "list_type":
+            what, allowed = f"{name} is not an array", '[…], such as ["a", "b"]'
+        case "dict_type" | "model_type" | "model_attributes_type":
+            what, allowed = f"{name} is not a table", "a table: { key = value } or [table.name]"
+        case "int_type" | "int_from_float":
+            what, allowed = f"{name} is not an integer", "an integer"
+        case "string_type":
+            what, allowed = f"{name} is not a text", 'a text: "…"'
+        case _:
+            what, allowed = f"{name} is wrong: {error['msg']}", ""
+    return Mistake(document.file, line, what, allowed)
+
+
+def _allowed_for(key: str) -> str:
+    return {
+        "hash": 'hash = "sha256:…", as `gateway keys new` prints it',
+        "limit": "limit = NUMBER",
+        "provider": "the name of a provider in config.toml",
+        "entities": 'entities = ["EMAIL_ADDRESS", …]',
+        "reason": 'reason = "…": callers read it',
+    }.get(key, "it must be there")
+
+
+def _keys_at(shape: type[Table], loc: Loc) -> set[str]:
+    """The keys that a table within a shape may have."""
+    current: Any = shape
+    for part in loc:
+        annotation = current.model_fields[part].annotation if _is_table(current) and part in current.model_fields else current
+        current = _inner(annotation)
+    return set(current.model_fields) if _is_table(current) else set()
+
+
+def _inner(annotation: Any) -> Any:
+    if _is_table(annotation):
+        return annotation
+    for part in get_args(annotation):
+        found = _inner(part)
+        if _is_table(found):
+            return found
+    return annotation
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Table)
+
+
+def suggestion(word: str, allowed: Iterable[str]) -> str:
+    """`, did you mean 'models'?` or nothing."""
+    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f", did you mean '{near[0]}'?" if near else ""
