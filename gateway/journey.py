@@ -155,7 +155,10 @@ async def _reserve(exchange: Exchange, permit: Permit, route: Plan, rooms: Rooms
     worst = estimate(permit, [attempt.price for attempt in route.attempts])
     if not permit.scopes:
         return Reservation(worst)
-    claim = Claim(exchange.request_id, permit.principal.key.tenant, permit.scopes, worst.tokens, worst.nano_usd)
+    key = permit.principal.key
+    claim = Claim(
+        exchange.request_id, key.tenant, permit.scopes, worst.tokens, worst.nano_usd, on_failure=key.on_failure
+    )  # fmt: skip
     try:
         verdict = await rooms.store.admit(claim)
     except BaseException:

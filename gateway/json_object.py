@@ -27,6 +27,7 @@ class BadJson(ValueError):
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MEMBER = re.compile(rb'[ \t\r\n]*([{,])[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
 _CLOSING = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]', re.DOTALL)
 _NO_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
 
 
@@ -48,19 +49,49 @@ def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.
     return fields
 
 
+def has_duplicates(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether some key of the object, read or not, occurs twice. `fields` are those that `parse_object` gave."""
+    return _places(body, fields) is None and len(_members(body)) != len(fields)
+
+
 def splice(body: bytes, fields: Mapping[str, msgspec.Raw], values: Mapping[str, bytes]) -> bytes:
     """The body with the values of some of its top-level keys replaced, all other bytes as they came. Raises BadJson
-    where some key occurs twice, whichever it is: then it is not known which of them would be read."""
+    where one of them occurs twice."""
     places = _places(body, fields)
-    if places is None:
-        raise BadJson("a key occurs twice.")
-    parts, at = [], 0
-    for name, (start, end) in places.items():
-        if name in values:
-            parts += [body[at:start], values[name]]
-            at = end
+    members = _members(body) if places is None else [(name, *place) for name, place in places.items()]
+    parts, at, seen = [], 0, set()
+    for name, start, end in members:
+        if name not in values:
+            continue
+        if name in seen:
+            raise BadJson(f"the key '{name}' occurs twice.", param=name)
+        seen.add(name)
+        parts += [body[at:start], values[name]]
+        at = end
     parts.append(body[at:])
     return b"".join(parts)
+
+
+def _members(body: bytes) -> list[tuple[str, int, int]]:
+    """Every member of the top level, repeated ones too: its key, and from where to where its value stands. Token by
+    token, for the rare object that `_places` cannot follow. `body` is valid JSON."""
+    members: list[tuple[str, int, int]] = []
+    depth, key, start = 0, None, 0
+    for token in _TOKEN.finditer(body):
+        mark = token[0][:1]
+        if mark in b"]}" or (mark == b"," and depth == 1):
+            if depth == 1 and key is not None:
+                end = len(body[start : token.start()].rstrip(b" \t\r\n")) + start
+                members.append((key, start, end))
+                key = None
+            depth -= mark in b"]}"
+        elif mark in b"[{":
+            depth += 1
+        elif mark == b":" and depth == 1:
+            start = token.end() + len(body[token.end() :]) - len(body[token.end() :].lstrip(b" \t\r\n"))
+        elif mark == b'"' and depth == 1 and key is None:
+            key = json.loads(token[0])
+    return members
 
 
 def _places(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:

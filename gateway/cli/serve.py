@@ -11,7 +11,8 @@ import click
 import uvloop
 
 from gateway.app import Gateway, open_gateway
-from gateway.cli.opening import CONFIG, open_settings
+from gateway.cli.opening import CONFIG, open_settings, refuse
+from gateway.policy.files import PoliciesBroken
 from gateway.server.listeners import PortTaken
 from gateway.settings.model import Format
 from gateway.telemetry.logs import set_up
@@ -29,6 +30,8 @@ def serve(config: Path | None) -> None:
     except PortTaken as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from None
+    except PoliciesBroken as broken:
+        refuse(broken.mistakes)
     if gateway.demo_key is not None:
         click.echo(banner(gateway.url, gateway.demo_key, gateway.health_url))
         sys.stdout.flush()

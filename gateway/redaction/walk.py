@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.json_object import BadJson, splice
+from gateway.json_object import BadJson, has_duplicates, splice
 
 # Top-level parameters whose strings are words of the API, not of a person.
 NOT_TEXT = frozenset(
@@ -60,6 +60,8 @@ class Walk:
 
 def walk(body: bytes, fields: Mapping[str, msgspec.Raw]) -> Walk:
     """All text of a JSON body. Raises BadJson where an object inside has a key twice: a provider could read the other."""
+    if has_duplicates(body, fields):
+        raise BadJson("it has the same key twice.")
     found = Walk(body, fields)
     for name, raw in fields.items():
         if name in NOT_TEXT:

@@ -44,7 +44,7 @@ class Manners:
 class Edge(web.Server):
     """Serves applications. `entropy` makes request ids; they name, and never prove, anything."""
 
-    def __init__(self, rooms: Rooms, manners: Manners, entropy: random.Random) -> None:
+    def __init__(self, rooms: Rooms, manners: Manners, patience: Patience, entropy: random.Random) -> None:
         if HttpRequestParser is parsers.HttpRequestParserPy:
             raise RuntimeError("aiohttp's C parser is not there; its pure-Python one is no parser for an open port")
         super().__init__(
@@ -60,7 +60,7 @@ class Edge(web.Server):
         self._rooms = rooms
         self._manners = manners
         self._entropy = entropy
-        self.patience = Patience(rooms.clock)
+        self.patience = patience
         self.running: set[asyncio.Task[object]] = set()
         self.draining = False
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,6 +39,21 @@ class Examined:
     mistakes: tuple[Mistake, ...]
     providers: Mapping[str, ProviderFacts]
 
+# Without a settings file: what the shipped policies name. OpenAI's models are there when its key is.
+SHIPPED: Mapping[str, Any] = MappingProxyType(
+    {
+        "providers": {
+            "echo": {"kind": "echo"},
+            "openai": {
+                "kind": "openai",
+                "api_key": "env:OPENAI_API_KEY",
+                "optional": True,
+                "labels": {"region": "us"},
+            },
+        }
+    }
+)
+
 
 def load(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings | None, list[Mistake]]:
     """Settings out of a file and of the variables that are ours (`sources.is_ours`), which count above the file.
@@ -56,8 +72,10 @@ def examine(path: Path | None, environ: Mapping[str, str]) -> Examined:
     if document is None and mistakes:
         return Examined(None, tuple(mistakes), {})
     base = path.parent if path is not None else Path()
-    in_file = with_origin(document.values, Origin(environ, base, variable=False)) if document is not None else {}
+    in_file = with_origin(document.values if document is not None else {}, Origin(environ, base, variable=False))
     in_environment, given = from_environment(environ, Origin(environ, Path(), variable=True), in_file)
+    if path is None and "providers" not in in_environment:
+        in_file = with_origin(SHIPPED, Origin(environ, base, variable=False))
     named = [*_names(in_file.get("providers")), *_names(in_environment.get("providers"))]
     _default_policies(in_file, path)
     places = Places(str(path or ""), document, given)

@@ -1,0 +1,308 @@
+"""The composition root: the only module that knows every class. Settings go in, one running gateway comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from gateway import __version__
+from gateway.identity.admin import Right
+from gateway.identity.secrets import SECRET_BYTES, digest_of, new_secret
+from gateway.journey import Rooms
+from gateway.limits.failure import Guarded
+from gateway.limits.memory import MemoryStore
+from gateway.limits.redis import RedisStore
+from gateway.limits.settler import Settler
+from gateway.patience import Patience
+from gateway.policy.compiled import PolicySet, RedactionProfile
+from gateway.policy.files import PolicyFiles, with_demo_key
+from gateway.ports import LimitStore, Provider, Transport
+from gateway.providers.aiohttp_transport import AiohttpTransport
+from gateway.providers.echo import Echo
+from gateway.providers.lean_transport import LeanTransport
+from gateway.providers.openai import OpenAI
+from gateway.redaction.presidio import PresidioAnalyzer
+from gateway.redaction.redact import Redaction
+from gateway.server.admin import Route, Unwell, admin_app
+from gateway.server.edge import Edge, Manners
+from gateway.server.health import Check, health_app
+from gateway.server.listeners import Bound, bind, serve
+from gateway.settings.model import Kind, Settings
+from gateway.settings.model import Provider as ProviderSettings
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.records import RecordLines, console_line, json_line
+from gateway.telemetry.tasks import Background
+
+log = structlog.get_logger(__name__)
+STATE = "llm-gateway"  # the folder in the user's state folder
+
+
+class SystemClock:
+    """The port `Clock`, of this machine."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return time.time()  # noqa: TID251  # this is the clock
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back."""
+        return time.monotonic()
+
+
+class Gateway:
+    """One process. `open_gateway` makes it, `start` serves, `stop` ends what runs and loses nothing."""
+
+    def __init__(
+        self, settings: Settings, policies: PolicyFiles, bound: Mapping[str, Bound], demo_key: str | None, *, console: bool
+    ) -> None:
+        self.demo_key = demo_key
+        self.url = bound["server"].url
+        self.health_url = bound["health"].url
+        self.policies = policies
+        self._settings = settings
+        self._bound = bound
+        self._clock = SystemClock()
+        self._records = RecordLines(sys.stdout.buffer, console_line if console else json_line, self._count)
+        self._metrics = Metrics(self._gauges())
+        self._runners: list[web.BaseRunner] = []
+        self._started = False
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Serve. Must run in the event loop that it will stay in."""
+        settings, clock = self._settings, self._clock
+        master = settings.secrets.master.read().encode() if settings.secrets.master is not None else os.urandom(32)
+        self._background = Background()
+        self._patience = Patience(clock)
+        self._store, self._guarded = self._open_store()
+        self._settler = Settler(self._guarded, self._background, clock)
+        self._analyzer = PresidioAnalyzer()
+        self._transport = self._open_transport()
+        rooms = Rooms(
+            clock=clock,
+            policies=self.policies,
+            store=self._guarded,
+            settler=self._settler,
+            redactor=Redaction(self._analyzer, master, clock),
+            providers={name: self._provider(name, one) for name, one in settings.providers.items()},
+            records=self._records,
+            draw=random.random,
+            sticky_key=digest_of("sticky " + master.hex()),
+            max_body=settings.server.max_body_bytes,
+        )
+        server = settings.server
+        manners = Manners(
+            server.header_seconds, server.body_seconds, server.write_seconds, server.keepalive_seconds, server.fast_paths
+        )
+        self._edge = Edge(rooms, manners, self._patience, random.Random(os.urandom(16)))  # noqa: S311  # ids, no secrets
+        self._records.start()
+        self._settler.start()
+        self._background.spawn("patience", self._patience.run())
+        self._background.spawn("policy files", self.policies.watch())
+        await self._serve("health", web.AppRunner(health_app(self._checks(), lambda: self._started, self._metrics.text)))
+        if settings.admin.enabled:
+            await self._serve("admin", web.AppRunner(admin_app(self._routes(), settings.admin.credentials())))
+        await self._serve("server", web.ServerRunner(self._edge))
+        for warning in settings.warnings():
+            log.warning("settings", warning=warning)
+        log.info(
+            "listening", version=__version__, policy=self.policies.current.hash[:12], pid=os.getpid(),
+            **{name: bound.url for name, bound in self._bound.items()},
+        )  # fmt: skip
+        if profiles := _profiles(self.policies.current):
+            await self._analyzer.start(profiles)
+        gc.collect()
+        gc.freeze()  # what is there now stays; collecting it again and again costs time
+        self._started = True
+        log.info("ready")
+
+    def reload(self) -> None:
+        """Read the policies again (SIGHUP)."""
+        self.policies.reload()
+
+    async def stop(self) -> None:
+        """Readiness first, so that no new traffic is sent; then what runs may end; then settle, record, close."""
+        self._stopping = True
+        log.info("stopping", running=len(self._edge.running))
+        late = await self._edge.drain(self._settings.server.drain_seconds)
+        for runner in self._runners:
+            await runner.cleanup()
+        await self._settler.close(5.0)
+        await self._transport.close()
+        await self._analyzer.close()
+        await self._guarded.close()
+        await self._background.close()
+        await asyncio.to_thread(self._records.close)
+        log.info("stopped", ended=late, settlements_left=self._settler.depth, records_dropped=self._records.dropped)
+
+    # the parts
+
+    def _open_store(self) -> tuple[LimitStore, Guarded]:
+        settings, clock = self._settings.store, self._clock
+        store: LimitStore
+        if settings.embedded:
+            store = MemoryStore(clock)
+        else:
+            store = RedisStore(
+                settings.url,
+                clock=clock,
+                background=self._background,
+                password=settings.password.read if settings.password is not None else None,
+                call_seconds=settings.call_seconds,
+            )
+        failure = settings.on_failure
+        guarded = Guarded(
+            store, mode=failure.mode.value, fraction=failure.fraction, seconds=failure.seconds, clock=clock
+        )  # fmt: skip
+        return store, guarded
+
+    def _open_transport(self) -> Transport:
+        plain = AiohttpTransport()
+        return LeanTransport(self._clock, self._patience, plain) if self._settings.server.fast_paths else plain
+
+    def _provider(self, name: str, one: ProviderSettings) -> Provider:
+        if one.kind is Kind.ECHO:
+            return Echo(name)
+        address = one.address
+        assert address is not None  # noqa: S101  # INVARIANT: the settings give one to every kind but echo
+        times = one.timeouts
+        return OpenAI(
+            name, address, _key(one), self._transport,
+            connect=times.connect, first_byte=times.first_byte, gap=times.gap, total=times.total,
+        )  # fmt: skip
+
+    async def _serve(self, name: str, runner: web.BaseRunner) -> None:
+        self._runners.append(await serve(runner, self._bound[name], self._settings.server.backlog))
+
+    def _checks(self) -> list[Check]:
+        async def policies() -> str | None:
+            return None  # a set is in force; a bad file beside it is shown below
+
+        async def draining() -> str | None:
+            return "stopping" if self._stopping else None
+
+        async def store() -> str | None:
+            if self._settings.store.on_failure.mode.value != "closed":
+                return None  # requests are served while the store is away, as the settings say
+            return "the limit store does not answer" if self._guarded.away else None
+
+        async def analysis() -> str | None:
+            strict = [one for one in _profiles(self.policies.current) if one.on_error == "deny"]
+            return None if not strict or self._analyzer.warm else "the analysis workers are not warm"
+
+        return [
+            Check("draining", draining),
+            Check("policies", policies),
+            Check("store", store),
+            Check("analysis", analysis),
+        ]
+
+    def _routes(self) -> list[Route]:
+        read, everything = frozenset({Right.READ}), frozenset(Right)
+
+        async def status() -> Mapping[str, Any]:
+            return {
+                "version": __version__,
+                "policy": self.policies.current.hash,
+                "policies_loaded_at": self.policies.loaded_at,
+                "degraded": [str(mistake) for mistake in self.policies.degraded],
+                "running": len(self._edge.running),
+                "settlements_waiting": self._settler.depth,
+                "store_away": self._guarded.away,
+            }
+
+        async def policies() -> Mapping[str, Any]:
+            current = self.policies.current
+            return {
+                "policy": current.hash,
+                "keys": [
+                    {"name": key.name, "id": key.id, "team": key.team, "tenant": key.tenant, "rule": str(key.rule)}
+                    for key in current.keys.values()
+                ],
+                "models": sorted([*current.models, *(model.name for model in current.wildcards)]),
+                "not_enforced": [str(rule) for rule in current.not_enforced],
+                "warnings": list(self.policies.warnings),
+            }
+
+        async def reload() -> Mapping[str, Any]:
+            mistakes = self.policies.reload()
+            if mistakes:
+                raise Unwell({"error": {"code": "not_reloaded", "message": "The files have mistakes; the last good set "
+                              "stays in force.", "mistakes": [str(mistake) for mistake in mistakes]}})  # fmt: skip
+            return {"policy": self.policies.current.hash}
+
+        return [
+            Route("GET", "/gateway/v1/admin/status", read, "how this process stands", status),
+            Route("GET", "/gateway/v1/admin/policies", read, "keys and models in force", policies),
+            Route("POST", "/gateway/v1/admin/reload", everything, "read the policy files again", reload),
+        ]
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        self._metrics.count(record)
+
+    def _gauges(self) -> Mapping[str, tuple[str, Callable[[], float]]]:
+        def of(read: Callable[[], float]) -> Callable[[], float]:
+            return lambda: float(read()) if self._started else 0.0
+
+        return {
+            "gateway_requests_running": ("Exchanges that run now.", of(lambda: len(self._edge.running))),
+            "gateway_records_waiting": ("Records that are not written yet.", lambda: float(self._records.waiting)),
+            "gateway_records_dropped": ("Records that could not be written.", lambda: float(self._records.dropped)),
+            "gateway_settlements_waiting": ("Settlements that the store does not have.", of(lambda: self._settler.depth)),
+            "gateway_settlements_lost": ("Settlements that were given up.", of(lambda: self._settler.counts.lost)),
+            "gateway_leases_swept": ("Expired leases that this process settled.", of(lambda: self._settler.counts.swept)),
+            "gateway_store_away": ("1 while the limit store does not answer.", of(lambda: self._guarded.away)),
+            "gateway_admitted_without_store": ("Admitted while it was away.", of(lambda: self._guarded.admitted_locally)),
+            "gateway_analysis_failures": ("Analyses that failed.", of(lambda: self._analyzer.failures)),
+            "gateway_policies_degraded": ("1 while a file with mistakes waits.", lambda: float(bool(self.policies.degraded))),
+            "gateway_policies_loaded_seconds": ("Unix time of the set in force.", lambda: self.policies.loaded_at),
+            "gateway_policies_reloads": ("Reloads that succeeded.", lambda: float(self.policies.reloads_ok)),
+            "gateway_policies_reloads_failed": ("Reloads that failed.", lambda: float(self.policies.reloads_failed)),
+            "gateway_draining": ("1 while the process ends.", lambda: float(self._stopping)),
+        }
+
+
+def open_gateway(settings: Settings, *, console: bool = False) -> Gateway:
+    """Bind the ports and read the policies. Raises PortTaken, and PoliciesBroken where no set is there to start with."""
+    demo_key = new_secret(os.urandom(SECRET_BYTES)) if settings.demo else None
+
+    def amend(policy: PolicySet) -> PolicySet:
+        return policy if demo_key is None else with_demo_key(policy, digest_of(demo_key))
+
+    path = settings.policies.path
+    assert path is not None  # noqa: S101  # INVARIANT: `settings.load` gives one
+    policies = PolicyFiles(path, settings.provider_facts, state=_state(settings), amend=amend)
+    tables = {"server": settings.server, "health": settings.health}
+    bound = {name: bind(name, one.host, one.port, settings.server.backlog) for name, one in tables.items()}
+    if settings.admin.enabled:
+        bound["admin"] = bind("admin", settings.admin.host, settings.admin.port)
+    return Gateway(settings, policies, bound, demo_key, console=console)
+
+
+def _state(settings: Settings) -> Path:
+    """Where the last good policies are kept: a folder of their own for each folder of policies."""
+    if settings.policies.state is not None:
+        return settings.policies.state
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")  # noqa: TID251  # the user's, no setting
+    return Path(base) / STATE / digest_of(str(settings.policies.path)).hex()[:16]
+
+
+def _profiles(policy: PolicySet) -> list[RedactionProfile]:
+    """The profiles that some key is under."""
+    found = {key.redaction.digest: key.redaction for key in policy.keys.values() if key.redaction is not None}
+    return list(found.values())
+
+
+def _key(one: ProviderSettings) -> Callable[[], str | None]:
+    secret = one.api_key or (one.credentials[0].api_key if one.credentials else None)
+    return secret.read if secret is not None else lambda: None

@@ -1,0 +1,114 @@
+"""The top level of an object: what is read is unique, what is not touched stays as it came."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.json_object import BadJson, _members, _places, has_duplicates, parse_object, splice
+from gateway.providers.edits import edit_body
+
+READ = frozenset((b"model", b"stream"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+OBJECTS = st.dictionaries(st.text(max_size=6) | st.sampled_from(["model", "stream", "stream_options"]), JSON, max_size=6)
+FORMS = st.sampled_from([(", ", ": "), (",", ":"), (" ,\n", " :\t")])
+
+
+def dumped(tree: object, form: tuple[str, str], *, ascii_only: bool) -> bytes:
+    text = json.dumps(tree, separators=form, ensure_ascii=ascii_only)
+    return text.encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "param"),
+    [
+        (b"", "empty", None),
+        (b"  ", "empty", None),
+        (b"[]", "not a JSON object", None),
+        (b'"x"', "not a JSON object", None),
+        (b"{", "not valid JSON", None),
+        (b'{"a":1,}', "not valid JSON", None),
+        (b'{"a":1} x', "not valid JSON", None),
+        (b'{"a":01}', "not valid JSON", None),
+        (b'{"a":"\xff"}', "not UTF-8 (byte 6)", None),
+        ('{"a":1}'.encode("utf-16"), "not UTF-8", None),
+        (b"\xef\xbb\xbf{}", "not valid JSON", None),
+        (b'{"a":' + b"[" * 500 + b"]" * 500 + b"}", "nested", None),
+        (b'{"a":' + b"[" * 50_000, "nested", None),
+        (b'{"model":"a","model":"b"}', "occurs twice", "model"),
+        (b'{"model":"a","mod\\u0065l":"b"}', "occurs twice", "model"),
+        (b'{"model":{"x":1,"model":2},"model":"b"}', "occurs twice", "model"),
+    ],
+)
+def test_what_cannot_be_read(body: bytes, words: str, param: str | None) -> None:
+    with pytest.raises(BadJson, match=words.replace("(", r"\(").replace(")", r"\)")) as caught:
+        parse_object(body, READ)
+    assert caught.value.param == param
+
+
+@given(OBJECTS, FORMS, st.booleans())
+def test_fields_are_the_values(tree: dict[str, object], form: tuple[str, str], ascii_only: bool) -> None:
+    body = dumped(tree, form, ascii_only=ascii_only)
+    fields = parse_object(body, READ)
+    assert {name: json.loads(bytes(raw)) for name, raw in fields.items()} == tree
+    assert not has_duplicates(body, fields)
+    assert [(name, body[start:end]) for name, start, end in _members(body)] == [
+        (name, bytes(raw)) for name, raw in fields.items()
+    ]
+
+
+@given(OBJECTS.filter(bool), FORMS, st.data())
+def test_duplicates_are_never_taken_for_none(tree: dict[str, object], form: tuple[str, str], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(tree)))
+    other = data.draw(JSON)
+    body = dumped(tree, form, ascii_only=False)
+    member = json.dumps(name, ensure_ascii=False) + ":" + json.dumps(other)
+    twice = body[: body.rindex(b"}")] + b"," + member.encode("utf-8", "surrogatepass") + b"}"
+    fields = msgspec.json.decode(twice, type=dict[str, msgspec.Raw])
+    assert _places(twice, fields) is None
+    assert has_duplicates(twice, fields)
+    if name.encode("utf-8", "surrogatepass") in READ:
+        with pytest.raises(BadJson):
+            parse_object(twice, READ)
+
+
+@given(OBJECTS, FORMS, st.sampled_from(["gpt", 'q"\\', "é"]))
+def test_editing_changes_nothing_else(tree: dict[str, object], form: tuple[str, str], model: str) -> None:
+    tree = {**tree, "model": "asked", "z": [123456789012345678901234567890, "\\u00e9"]}
+    body = dumped(tree, form, ascii_only=True).replace(b'"z"', b'"q":1e-7,"z"')
+    edited = edit_body(body, (("n", 1),), model=model)
+    assert json.loads(edited) == {**tree, "q": 1e-7, "model": model, "n": 1}
+    asked, put = b'"asked"', msgspec.json.encode(model)
+    if "n" not in tree:
+        rest = edited.replace(b'"n":1,', b"", 1)
+        assert rest == body.replace(b'"model"' + form[1].encode() + asked, b'"model"' + form[1].encode() + put, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "edited"),
+    [
+        (b'{"model":"m"}', b'{"stream_options":{"include_usage":true},"model":"m"}'),
+        (b'{"stream_options":null}', b'{"stream_options":{"include_usage":true}}'),
+        (b'{"stream_options":{}}', b'{"stream_options":{"include_usage":true}}'),
+        (b'{"stream_options":{"include_usage": false , "x":1e-7}}', b'{"stream_options":{"include_usage": true , "x":1e-7}}'),
+        (b'{"stream_options":{"x":1}}', b'{"stream_options":{"include_usage":true,"x":1}}'),
+        (b'{"a":1,"a":2,"stream_options":{}}', b'{"a":1,"a":2,"stream_options":{"include_usage":true}}'),
+        (b" {} ", b' {"stream_options":{"include_usage":true}} '),
+    ],
+)
+def test_usage_is_asked_for_once(body: bytes, edited: bytes) -> None:
+    assert edit_body(body, (), include_usage=True) == edited
+
+
+def test_splicing_a_value_that_stands_twice_is_refused() -> None:
+    body = b'{"a":1,"a":2}'
+    with pytest.raises(BadJson):
+        splice(body, msgspec.json.decode(body, type=dict[str, msgspec.Raw]), {"a": b"3"})
