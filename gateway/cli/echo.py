@@ -1,0 +1,92 @@
+"""`gateway echo`: the built-in echo model over HTTP, as an upstream of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+from pathlib import Path
+from typing import TextIO
+
+import click
+import uvloop
+from aiohttp import web
+
+from gateway.providers.echo_core import answer
+from gateway.server.arrival import lower_case
+
+LARGEST = 256 << 20  # bytes of a request's body
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8081, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--record", type=click.Path(path_type=Path), help="Append every request to this file, one JSON line each.")
+def echo(host: str, port: int, record: Path | None) -> None:
+    """Serve the echo model over HTTP. It repeats what it is sent, and fails on request (docs/providers.md)."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(host, port, record))
+
+
+async def _serve(host: str, port: int, record: Path | None) -> None:
+    out = record.open("a", buffering=1) if record is not None else None
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return await _answer(request, out)
+
+    server = web.Server(handle, access_log=None, handler_cancellation=True)  # type: ignore[arg-type]  # None: no log
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, backlog=4096)
+    try:
+        await site.start()
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"listening on http://{shown}:{runner.addresses[0][1]}")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    await runner.cleanup()
+    if out is not None:
+        out.close()
+
+
+async def _answer(request: web.BaseRequest, out: TextIO | None) -> web.StreamResponse:
+    body = await request.read()
+    headers = lower_case(request.raw_headers)
+    path, _, query = request.raw_path.partition("?")
+    if out is not None:
+        _write(out, request.method, path, query, headers, body)
+    reply = answer(request.method, path.removeprefix("/v1"), headers, body)
+    behaviour = reply.behaviour
+    if behaviour.stall:
+        await asyncio.sleep(3600)
+    if behaviour.delay:
+        await asyncio.sleep(behaviour.delay)
+    parts = [part for part in reply.parts if part is not None]
+    if reply.ends and not behaviour.gap and len(parts) == 1:
+        return web.Response(status=reply.status, headers=dict(reply.headers), body=parts[0])
+    response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
+    await response.prepare(request)
+    for part in parts:
+        if behaviour.gap:
+            await asyncio.sleep(behaviour.gap)
+        await response.write(part)
+    if reply.ends:
+        await response.write_eof()
+    elif request.transport is not None:
+        await asyncio.sleep(0.01)  # what was written before is to arrive
+        request.transport.abort()
+    return response
+
+
+def _write(out: TextIO, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> None:
+    line: dict[str, object] = {"method": method, "path": path, "query": query, "headers": headers}
+    try:
+        line["body"] = body.decode()
+    except UnicodeDecodeError:
+        line["body_base64"] = base64.b64encode(body).decode()
+    out.write(json.dumps(line) + "\n")
