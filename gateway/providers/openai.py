@@ -19,7 +19,7 @@ USER_AGENT = f"llm-gateway/{__version__}"
 
 
 class _Whole(msgspec.Struct):
-    usage: msgspec.Raw | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"")
 
 
 _whole = msgspec.json.Decoder(_Whole)
@@ -69,7 +69,7 @@ class OpenAI:
             raw = _whole.decode(body).usage
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
-        return credible_usage(bytes(raw)) if raw is not None else None
+        return credible_usage(bytes(raw))
 
     def _headers(
         self, visible: bool, body: object, headers: Mapping[str, str]  # noqa: FBT001  # a fact about the endpoint

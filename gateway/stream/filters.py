@@ -26,9 +26,14 @@ class StreamFilter(Protocol):
         """What was held back, at the end of the stream."""
 
 
+# msgspec takes no union of Raw and None: what is absent is empty, and null is the four bytes.
+_ABSENT = msgspec.Raw(b"")
+_NOTHING = (b"", b"null", b"false")
+
+
 class _Delta(msgspec.Struct):
     content: str | None = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = _ABSENT
 
 
 class _Choice(msgspec.Struct):
@@ -41,8 +46,8 @@ class _Chunk(msgspec.Struct):
     id: str | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
@@ -81,10 +86,10 @@ class UsageMeter:
             self.response_id, self.model = chunk.id[:LONGEST_NAME], (chunk.model or "")[:LONGEST_NAME] or None
         for choice in chunk.choices or ():
             self._count(choice)
-        if chunk.error is not None and bytes(chunk.error) not in (b"null", b"false"):
+        if bytes(chunk.error) not in _NOTHING:
             self.error = True
-        if chunk.usage is not None and bytes(chunk.usage) != b"null":
-            self._use(bytes(chunk.usage))
+        if (usage := bytes(chunk.usage)) not in _NOTHING:
+            self._use(usage)
             if self._strip and not chunk.choices and not self.error:
                 return ()
         return (event,)
@@ -104,8 +109,7 @@ class UsageMeter:
         if delta is not None:
             if delta.content:
                 self._text += len(delta.content.encode("utf-8", "surrogatepass"))
-            if delta.tool_calls is not None:
-                self._text += memoryview(delta.tool_calls).nbytes
+            self._text += memoryview(delta.tool_calls).nbytes
         if choice.text:
             self._text += len(choice.text.encode("utf-8", "surrogatepass"))
         if choice.finish_reason:

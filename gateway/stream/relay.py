@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from gateway.envelopes import envelope, stream_error
 from gateway.errors import Failure, ProviderBroken, Wire
 from gateway.exchange import Ending, Exchange, Phase
@@ -22,6 +24,14 @@ from gateway.providers.errors import client_error, is_error_body
 
 LARGEST_ANSWER = 64 << 20  # bytes of a whole answer that are held to be restored and metered
 LARGEST_ERROR = 256 << 10  # bytes of a provider's error that are read
+
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object: what is not named is skipped, not built."""
+
+
+_object = msgspec.json.Decoder(_Object)
 
 # What passes of a provider's headers: the rest is its own business (cookies, its ids, its limits, hop-by-hop fields).
 PASSED = ("content-type", "openai-processing-ms", "openai-version")
@@ -92,6 +102,9 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     if is_error_body(body):
         await _send_error(exchange, answer, reply, 502, body)
         return
+    if not _is_object(body):
+        exchange.usage = abandoned(exchange)
+        raise ProviderBroken("no JSON object")
     exchange.usage = answer.provider.usage(body) or _counted_whole(exchange, body)
     if answer.safe.restore:
         body = restore_body(ask.endpoint.shape, body, answer.safe.restore)
@@ -112,8 +125,9 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
     decoder = Decoder()
     try:
         first = await _first_events(upstream, decoder)
-        if first and first[0].data is not None and is_error_body(first[0].data):
-            await _send_error(exchange, answer, reply, 502, first[0].data)
+        data = next(event.data for event in first if event.data is not None)
+        if is_error_body(data):
+            await _send_error(exchange, answer, reply, 502, data)
             return
         exchange.enter(Phase.RELAYING)
         exchange.first_byte = clock.monotonic()
@@ -148,14 +162,27 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
 
 
 async def _first_events(upstream: Upstream, decoder: Decoder) -> Sequence[Event]:
-    """The first events with data: their fate decides about our own status. Empty: the stream ended without any."""
+    """The first events with data: their fate decides about our own status. Raises ProviderBroken where they are none."""
     events: list[Event] = []
-    while not any(event.data is not None for event in events):
+    while (first := next((event.data for event in events if event.data is not None), None)) is None:
         data = await upstream.chunk()
-        if not data:
-            return [*events, *decoder.finish()]
-        events.extend(_decoded(decoder, data))
+        if data:
+            events.extend(_decoded(decoder, data))
+        elif rest := decoder.finish():
+            events.extend(rest)
+        else:
+            raise ProviderBroken("a stream without a single event")
+    if not first.startswith(b"[DONE]") and not _is_object(first):
+        raise ProviderBroken("a stream that begins with no JSON object")
     return events
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        _object.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _decoded(decoder: Decoder, data: bytes) -> Sequence[Event]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.redis_server import RedisServer
 from tests.e2e.harness import MODELS, REDACTION, Gateway, Upstream, config, echo_upstream, gateway, keys
 
 
@@ -22,9 +23,14 @@ def served(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iter
     folder: Path = tmp_path_factory.mktemp("gateway")
     policies = {
         "keys.toml": keys('redaction = "strict"\nendpoints = ["inference"]')
-        + keys('endpoints = ["inference", "files", "batches"]', secret="gw-open-key-0123456789", name="open"),
+        + keys('provider = "up"\nendpoints = ["inference", "files", "batches"]', secret="gw-open-key-0123456789", name="open"),
         "models.toml": MODELS,
         "redaction.toml": REDACTION,
     }
     with gateway(folder, config(upstream.url), policies) as running:
         yield running
+
+
+@pytest.fixture
+def redis_url(redis: RedisServer) -> str:
+    return redis.url

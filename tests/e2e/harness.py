@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -33,15 +32,13 @@ class Lines:
 
     def __init__(self, stream: Any) -> None:
         self.all: list[str] = []
-        self._new: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
         self._thread.start()
 
     def _read(self, stream: Any) -> None:
-        for line in stream:
-            self.all.append(line.rstrip("\n"))
-            self._new.put(self.all[-1])
-        self._new.put(None)
+        with stream:
+            for line in stream:
+                self.all.append(line.rstrip("\n"))
 
     def wait_for(self, part: str, seconds: float = 30.0) -> str:
         """The first line that holds `part`, those already seen included."""
@@ -132,10 +129,6 @@ class Upstream:
                 return found
             time.sleep(0.02)
 
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """A clean one: what the tests' own shell holds must not matter."""
@@ -153,11 +146,13 @@ def echo_upstream(folder: Path, *arguments: str) -> Iterator[Upstream]:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
     )  # fmt: skip
     lines = Lines(process.stdout)
-    upstream = Upstream(process, lines.wait_for("listening on ").rpartition("listening on ")[2].strip(), file, lines)
     try:
-        yield upstream
+        url = lines.wait_for("listening on ").rpartition("listening on ")[2].strip()
+        yield Upstream(process, url, file, lines)
     finally:
-        upstream.stop()
+        process.terminate()
+        process.wait(10)
+        lines.join()
 
 
 def config(upstream_url: str | None, *, store: str = "memory://", extra: str = "", admin: bool = False) -> str:
@@ -246,6 +241,8 @@ def gateway(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        out.join()
+        err.join()
 
 
 def chat(content: str, *, model: str = "plain", **more: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -56,8 +57,8 @@ async def test_61_at_once_on_60_a_minute(limited: Gateway, upstream: Upstream) -
 
 def test_the_sdk_raises_rate_limit_error(tmp_path: Path, upstream: Upstream) -> None:
     policies = {"keys.toml": keys("limits = { requests_per_minute = 1 }"), "models.toml": MODELS}
-    with gateway(tmp_path, config(upstream.url), policies) as running:
-        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0)
+    with gateway(tmp_path, config(upstream.url), policies) as running, ExitStack() as stack:
+        client = stack.enter_context(openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0))
         client.chat.completions.create(model="plain", messages=[{"role": "user", "content": "hi"}])
         before = len(upstream.seen())
         with pytest.raises(openai.RateLimitError) as caught:
@@ -70,8 +71,8 @@ def test_the_sdk_raises_rate_limit_error(tmp_path: Path, upstream: Upstream) -> 
 
 def test_a_budget_that_is_spent_is_no_matter_of_waiting(tmp_path: Path, upstream: Upstream) -> None:
     policies = {"keys.toml": keys("budget = { tokens_per_day = 300 }"), "models.toml": MODELS}
-    with gateway(tmp_path, config(upstream.url), policies) as running:
-        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=2)
+    with gateway(tmp_path, config(upstream.url), policies) as running, ExitStack() as stack:
+        client = stack.enter_context(openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=2))
 
         def ask(tokens: int) -> None:
             client.chat.completions.create(
