@@ -25,7 +25,9 @@ from statistics import median
 from bench.processes import KEY, Running, chat_once, gateway, key_hash, nginx, redis_server, upstream
 
 HERE = Path(__file__).parent
-MODELS = '[models."bench*"]\nprovider = "bench"\n[[prices]]\nprovider = "bench"\nmodel = "*"\ninput = 1.0\noutput = 2.0\n'
+MODELS = (
+    '[models."bench*"]\nprovider = "bench"\n[[prices]]\nprovider = "bench"\nmodel = "*"\ninput = 1.0\noutput = 2.0\n'
+)
 BIG = "1_000_000_000"
 
 
@@ -175,14 +177,14 @@ def run(plan: Plan) -> tuple[list[tuple[Row, list[Result], list[Result]]], dict[
             for row, control, ours in results:
                 control.append(row.measure(systems["nginx"]))
                 ours.append(row.measure(systems[row.system]))
-                print(f"round {number + 1}: {row.work}: {ours[-1]['us'] / control[-1]['us']:.2f} × nginx", flush=True)  # noqa: T201
+                print(f"round {number + 1}: {row.work}: {ours[-1]['us'] / control[-1]['us']:.2f} × nginx", flush=True)
         return results, systems, idle
 
 
 def table(results: list[tuple[Row, list[Result], list[Result]]]) -> list[str]:
     """Markdown: medians, and the spread of the ratio."""
     lines = [
-        "| work | nginx, CPU µs | gateway, CPU µs | × nginx (min - max) | nginx p50 / p99 ms | gateway p50 / p99 ms | errors |",
+        "| work | nginx, µs | gateway, µs | × nginx (min - max) | nginx p50 / p99 ms | gateway p50 / p99 ms | errors |",
         "| --- | --: | --: | --: | --: | --: | --: |",
     ]
     for row, control, ours in results:
@@ -202,7 +204,9 @@ def table(results: list[tuple[Row, list[Result], list[Result]]]) -> list[str]:
 def main() -> None:
     """Parse, run, write."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="The gateway against nginx, in one run.")
-    parser.add_argument("--smoke", action="store_true", help="seconds instead of minutes: does it run, is the table whole")
+    parser.add_argument(
+        "--smoke", action="store_true", help="seconds instead of minutes: does it run, is the table whole"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--out", type=Path, help="write the table there, as bench/RESULTS.md has it")
@@ -212,19 +216,28 @@ def main() -> None:
     plan = Plan(1, 1.0, clients=8, streams=20, chunks=200) if options.smoke else Plan(options.rounds, options.seconds)
     results, systems, idle = run(plan)
     lines = table(results)
-    streams = [one["kb_per_stream"] for row, _, ours in results for one in ours if row.system == "plain" and "kb_per_stream" in one]
+    streams = [
+        one["kb_per_stream"]
+        for row, _, ours in results
+        for one in ours
+        if row.system == "plain" and "kb_per_stream" in one
+    ]
     said = [
         *lines,
         "",
-        f"Memory of a serving process, idle: {idle['plain']:.0f} MB (nginx worker {idle['nginx']:.0f} MB); "
-        f"per open stream: {median(streams):.0f} KB. "
-        f"Start to ready: {systems['plain'].started_in:.2f} s without redaction, "
-        f"{systems['everything'].started_in:.2f} s with analysis workers.",
+        (
+            f"Memory of a serving process, idle: {idle['plain']:.0f} MB (nginx worker {idle['nginx']:.0f} MB); "
+            f"per open stream: {median(streams):.0f} KB. "
+            f"Start to ready: {systems['plain'].started_in:.2f} s without redaction, "
+            f"{systems['everything'].started_in:.2f} s with analysis workers."
+        ),
         "",
-        f"{datetime.now(UTC):%Y-%m-%d} · {os.cpu_count()} cores · Python {platform.python_version()} · "
-        f"{plan.rounds} rounds of {plan.seconds:g} s · `{' '.join(['python -m bench', *sys.argv[1:]])}`",
+        (
+            f"{datetime.now(UTC):%Y-%m-%d} · {os.cpu_count()} cores · Python {platform.python_version()} · "
+            f"{plan.rounds} rounds of {plan.seconds:g} s · `{' '.join(['python -m bench', *sys.argv[1:]])}`"
+        ),
     ]
-    print("\n".join(said))  # noqa: T201  # the result
+    print("\n".join(said))  # the result
     if options.out is not None:
         options.out.write_text("# Results\n\n" + "\n".join(said) + "\n")
 

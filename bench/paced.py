@@ -110,17 +110,17 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
         if number % 20 == 19:  # spread over the gap, as users are
             await asyncio.sleep(options.gap / 1000 * 20 / options.streams)
     until = time.monotonic() + 20
-    while counts.started < options.streams and time.monotonic() < until:
+    while counts.started < options.streams and time.monotonic() < until:  # noqa: ASYNC110  # a count, no event
         await asyncio.sleep(0.05)
     await asyncio.sleep(options.settle)
     before = resource.getrusage(resource.RUSAGE_SELF)
     counts.counting = True
-    print("window", file=sys.stderr, flush=True)  # noqa: T201  # the protocol with who measures
+    print("window", file=sys.stderr, flush=True)  # the protocol with who measures
     began = time.monotonic()
     await asyncio.sleep(options.window)
     counts.counting = False
     seconds = time.monotonic() - began
-    print("end", file=sys.stderr, flush=True)  # noqa: T201  # the protocol with who measures
+    print("end", file=sys.stderr, flush=True)  # the protocol with who measures
     after = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "chunks": counts.chunks,
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--settle", type=float, default=1.0)
     parser.add_argument("--window", type=float, default=5.0)
     parser.add_argument("--prompt", default="How are you?")
-    print(json.dumps(uvloop.run(run(parser.parse_args()))))  # noqa: T201  # the result
+    print(json.dumps(uvloop.run(run(parser.parse_args()))))  # the result
 
 
 if __name__ == "__main__":

@@ -189,16 +189,16 @@ def key_hash() -> str:
 
 def chat_once(port: int, key: str, body: Mapping[str, object]) -> int:
     """One request, to see that the whole way works before it is measured; the status."""
-    request = urllib.request.Request(  # noqa: S310  # loopback
+    request = urllib.request.Request(  # loopback
         f"http://127.0.0.1:{port}/v1/chat/completions",
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {key}"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # loopback
+        with urllib.request.urlopen(request, timeout=10) as answer:  # loopback
             return int(answer.status)
     except urllib.error.HTTPError as error:
-        print(error.read().decode(errors="replace"), file=sys.stderr)  # noqa: T201  # the bench stops on this
+        print(error.read().decode(errors="replace"), file=sys.stderr)  # the bench stops on this
         return error.code
 
 
@@ -211,7 +211,7 @@ def _ready(port: int, process: subprocess.Popen[bytes]) -> bool:
     if process.poll() is not None:
         raise SystemExit(f"the gateway ended with {process.returncode} before it was ready")
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:  # noqa: S310  # loopback
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:  # loopback
             return int(answer.status) == 200
     except OSError:
         return False

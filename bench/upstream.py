@@ -21,7 +21,8 @@ _CHAT = (
     b'"usage":{"prompt_tokens":200,"completion_tokens":60,"total_tokens":260}}'
 )
 _PLAIN = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: bench\r\ncontent-length: %d\r\n\r\n" % len(_CHAT)
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: bench\r\ncontent-length: %d\r\n\r\n"
+    % len(_CHAT)
 ) + _CHAT
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _EVENT = (
@@ -108,7 +109,7 @@ class Upstream(asyncio.Protocol):
 async def main() -> None:
     """Serve until killed."""
     server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", 0, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201  # how the bench learns the port
+    print(server.sockets[0].getsockname()[1], flush=True)  # how the bench learns the port
     await server.serve_forever()
 
 

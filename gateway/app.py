@@ -52,7 +52,7 @@ class SystemClock:
 
     def now(self) -> float:
         """Seconds since 1970."""
-        return time.time()  # noqa: TID251  # this is the clock
+        return time.time()  # this is the clock
 
     def monotonic(self) -> float:
         """Seconds since some moment; never goes back."""
@@ -63,7 +63,13 @@ class Gateway:
     """One process. `open_gateway` makes it, `start` serves, `stop` ends what runs and loses nothing."""
 
     def __init__(
-        self, settings: Settings, policies: PolicyFiles, bound: Mapping[str, Bound], demo_key: str | None, *, console: bool
+        self,
+        settings: Settings,
+        policies: PolicyFiles,
+        bound: Mapping[str, Bound],
+        demo_key: str | None,
+        *,
+        console: bool,
     ) -> None:
         self.demo_key = demo_key
         self.url = bound["server"].url
@@ -102,14 +108,22 @@ class Gateway:
         )
         server = settings.server
         manners = Manners(
-            server.header_seconds, server.body_seconds, server.write_seconds, server.keepalive_seconds, server.fast_paths
+            server.header_seconds,
+            server.body_seconds,
+            server.write_seconds,
+            server.keepalive_seconds,
+            server.fast_paths,
         )
         self._edge = Edge(rooms, manners, self._patience, random.Random(os.urandom(16)))  # noqa: S311  # ids, no secrets
         self._records.start()
         self._settler.start()
-        self._background.spawn("patience", self._patience.run())
-        self._background.spawn("policy files", self.policies.watch())
-        await self._serve("health", web.AppRunner(health_app(self._checks(), lambda: self._started, self._metrics.text)))
+        self._running = [
+            self._background.spawn("patience", self._patience.run()),
+            self._background.spawn("policy files", self.policies.watch()),
+        ]
+        await self._serve(
+            "health", web.AppRunner(health_app(self._checks(), lambda: self._started, self._metrics.text))
+        )
         if settings.admin.enabled:
             await self._serve("admin", web.AppRunner(admin_app(self._routes(), settings.admin.credentials())))
         await self._serve("server", web.ServerRunner(self._edge))
@@ -258,13 +272,25 @@ class Gateway:
             "gateway_requests_running": ("Exchanges that run now.", of(lambda: len(self._edge.running))),
             "gateway_records_waiting": ("Records that are not written yet.", lambda: float(self._records.waiting)),
             "gateway_records_dropped": ("Records that could not be written.", lambda: float(self._records.dropped)),
-            "gateway_settlements_waiting": ("Settlements that the store does not have.", of(lambda: self._settler.depth)),
+            "gateway_settlements_waiting": (
+                "Settlements that the store does not have.",
+                of(lambda: self._settler.depth),
+            ),
             "gateway_settlements_lost": ("Settlements that were given up.", of(lambda: self._settler.counts.lost)),
-            "gateway_leases_swept": ("Expired leases that this process settled.", of(lambda: self._settler.counts.swept)),
+            "gateway_leases_swept": (
+                "Expired leases that this process settled.",
+                of(lambda: self._settler.counts.swept),
+            ),
             "gateway_store_away": ("1 while the limit store does not answer.", of(lambda: self._guarded.away)),
-            "gateway_admitted_without_store": ("Admitted while it was away.", of(lambda: self._guarded.admitted_locally)),
+            "gateway_admitted_without_store": (
+                "Admitted while it was away.",
+                of(lambda: self._guarded.admitted_locally),
+            ),
             "gateway_analysis_failures": ("Analyses that failed.", of(lambda: self._analyzer.failures)),
-            "gateway_policies_degraded": ("1 while a file with mistakes waits.", lambda: float(bool(self.policies.degraded))),
+            "gateway_policies_degraded": (
+                "1 while a file with mistakes waits.",
+                lambda: float(bool(self.policies.degraded)),
+            ),
             "gateway_policies_loaded_seconds": ("Unix time of the set in force.", lambda: self.policies.loaded_at),
             "gateway_policies_reloads": ("Reloads that succeeded.", lambda: float(self.policies.reloads_ok)),
             "gateway_policies_reloads_failed": ("Reloads that failed.", lambda: float(self.policies.reloads_failed)),
@@ -273,7 +299,7 @@ class Gateway:
 
 
 def open_gateway(settings: Settings, *, console: bool = False) -> Gateway:
-    """Bind the ports and read the policies. Raises PortTaken, and PoliciesBroken where no set is there to start with."""
+    """Bind the ports and read the policies. Raises PortTaken, and PoliciesBroken where there is no set to start on."""
     demo_key = new_secret(os.urandom(SECRET_BYTES)) if settings.demo else None
 
     def amend(policy: PolicySet) -> PolicySet:
@@ -282,8 +308,11 @@ def open_gateway(settings: Settings, *, console: bool = False) -> Gateway:
     path = settings.policies.path
     assert path is not None  # noqa: S101  # INVARIANT: `settings.load` gives one
     policies = PolicyFiles(path, settings.provider_facts, state=_state(settings), amend=amend)
-    tables = {"server": settings.server, "health": settings.health}
-    bound = {name: bind(name, one.host, one.port, settings.server.backlog) for name, one in tables.items()}
+    server, health = settings.server, settings.health
+    bound = {
+        "server": bind("server", server.host, server.port, server.backlog),
+        "health": bind("health", health.host, health.port),
+    }
     if settings.admin.enabled:
         bound["admin"] = bind("admin", settings.admin.host, settings.admin.port)
     return Gateway(settings, policies, bound, demo_key, console=console)
@@ -293,7 +322,7 @@ def _state(settings: Settings) -> Path:
     """Where the last good policies are kept: a folder of their own for each folder of policies."""
     if settings.policies.state is not None:
         return settings.policies.state
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")  # noqa: TID251  # the user's, no setting
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")  # the user's, no setting
     return Path(base) / STATE / digest_of(str(settings.policies.path)).hex()[:16]
 
 

@@ -145,8 +145,8 @@ class Exchange:
         return decision_id(self.policy, self.permit.rule if self.permit is not None else None)
 
     def record(self) -> Mapping[str, Any]:
-        """The structured record: an allow-list of fields, no content, no secret. Names follow OpenTelemetry's GenAI
-        conventions where one exists (open-telemetry/semantic-conventions-genai). Fields that do not apply are absent."""
+        """The structured record: an allow-list of fields, no content, no secret; what does not apply is absent. Names
+        follow OpenTelemetry's GenAI conventions where one exists (open-telemetry/semantic-conventions-genai)."""
         rule = self.refusal.rule if self.refusal is not None else self.permit.rule if self.permit is not None else None
         fields: dict[str, Any] = {
             "event": "exchange",
@@ -170,7 +170,11 @@ class Exchange:
         if self.principal is None:
             return
         key = self.principal.key
-        to["gateway.key.id"], to["gateway.key.name"], to["gateway.key.secret"] = key.id, key.name, self.principal.secret_id
+        to["gateway.key.id"], to["gateway.key.name"], to["gateway.key.secret"] = (
+            key.id,
+            key.name,
+            self.principal.secret_id,
+        )
         to["gateway.team"], to["gateway.tenant"] = key.team, key.tenant
         to["gateway.labels"] = dict(key.labels) or None
 

@@ -91,7 +91,7 @@ async def journey(arrival: Arrival, endpoint: Endpoint | None, reply: Reply, roo
         _leave(exchange, gone, reply)
     except Failure as failure:
         await _fail(exchange, failure, reply)
-    except Exception as bug:  # the last resort: an id for the client, the traceback for the log
+    except Exception as bug:  # noqa: BLE001  # the last resort: an id for the client, the traceback for the log
         rooms.records.bug(exchange.request_id, bug)
         await _fail(exchange, Failure(type(bug).__name__), reply)
     finally:
@@ -111,7 +111,8 @@ async def _travel(
     if endpoint is None:
         return Refusal(Reason.UNKNOWN_PATH, f"Unknown request URL: {arrival.method} {arrival.path[:200]}.")
     if endpoint.shape == "key":
-        return await _show_key(exchange, principal, reply, rooms)
+        await _show_key(exchange, principal, reply, rooms)
+        return None
 
     ask = await read(arrival, endpoint, rooms.max_body)
     if isinstance(ask, Refusal):

@@ -36,7 +36,7 @@ class Patience:
     def tick(self) -> None:
         """Act on every wait whose patience has ended."""
         now = self._clock.monotonic()
-        for who, (until, act) in [wait for wait in self._waits.items() if wait[1][0] <= now]:
+        for who, (_, act) in [wait for wait in self._waits.items() if wait[1][0] <= now]:
             del self._waits[who]
             act()
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from gateway.limits.reservation import Usage
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
-from gateway.policy.compiled import KeySecret, Key, RedactionProfile
+from gateway.policy.compiled import Key, KeySecret, RedactionProfile
 from gateway.reading import Ask
 from gateway.redaction.spans import Span
 
@@ -110,8 +110,14 @@ class Provider(Protocol):
     kind: str
     transport: Transport
 
-    def request(self, ask: Ask, model: str | None, body: bytes | AsyncIterator[bytes] | None,
-                headers: Mapping[str, str], timeout: float | None) -> UpstreamRequest:
+    def request(
+        self,
+        ask: Ask,
+        model: str | None,
+        body: bytes | AsyncIterator[bytes] | None,
+        headers: Mapping[str, str],
+        timeout: float | None,
+    ) -> UpstreamRequest:
         """The upstream request for an ask. `headers` are the client's (lower-case names), from which the dialect
         takes only what it knows to pass on; `model` is the provider's name of it."""
 

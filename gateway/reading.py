@@ -88,7 +88,7 @@ async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Ref
             return Refusal(Reason.BAD_REQUEST, "The request has no body; a JSON object is expected.")
         return Ask(endpoint, None, **heading)
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    # Providers do not all look at the type, so a body on an inference path is JSON unless it is one of two other things.
+    # Not every provider looks at the type, so a body on an inference path is JSON unless it is one of two others.
     is_json = endpoint.inference and content_type not in ("multipart/form-data", "application/sdp")
     is_json = is_json or endpoint.visible or content_type == "application/json" or content_type.endswith("+json")
     if not is_json and content_type != "multipart/form-data":
@@ -96,7 +96,8 @@ async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Ref
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         return Refusal(
-            Reason.UNSUPPORTED_ENCODING, f"Content-Encoding '{encoding[:40]}' is not supported; send the body unencoded."
+            Reason.UNSUPPORTED_ENCODING,
+            f"Content-Encoding '{encoding[:40]}' is not supported; send the body unencoded.",
         )
     if content_type == "multipart/form-data" and not endpoint.visible:
         return await _read_form(arrival, endpoint, max_body, heading)
@@ -179,7 +180,7 @@ def _value(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | N
     if raw is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=kind | None)  # type: ignore[arg-type]  # a union made at run time
+        return msgspec.json.decode(raw, type=kind | None)
     except msgspec.MsgspecError:
         names = {"str": "a string", "bool": "true or false", "int": "an integer", "dict": "an object"}
         raise BadJson(f"'{name}' must be {names[kind.__name__]}.", param=name) from None

@@ -114,9 +114,7 @@ class RedisView:
 
     def calendar(self, scope: str, window: Window, unit: Unit) -> tuple[int, int, int]:
         kind, mark = KINDS[window], unit.value[0]
-        fields = self._client.hmget(
-            f"{self._prefix}s:{scope}", kind, f"{kind}{mark}u", f"{kind}{mark}r"
-        )
+        fields = self._client.hmget(f"{self._prefix}s:{scope}", kind, f"{kind}{mark}u", f"{kind}{mark}r")
         label, used, reserved = fields
         return -1 if label is None else int(label), int(used or 0), int(reserved or 0)
 

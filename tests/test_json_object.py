@@ -18,7 +18,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=10,
 )
-OBJECTS = st.dictionaries(st.text(max_size=6) | st.sampled_from(["model", "stream", "stream_options"]), JSON, max_size=6)
+OBJECTS = st.dictionaries(
+    st.text(max_size=6) | st.sampled_from(["model", "stream", "stream_options"]), JSON, max_size=6
+)
 FORMS = st.sampled_from([(", ", ": "), (",", ":"), (" ,\n", " :\t")])
 
 
@@ -66,7 +68,9 @@ def test_fields_are_the_values(tree: dict[str, object], form: tuple[str, str], a
 
 
 @given(OBJECTS.filter(bool), FORMS, st.data())
-def test_duplicates_are_never_taken_for_none(tree: dict[str, object], form: tuple[str, str], data: st.DataObject) -> None:
+def test_duplicates_are_never_taken_for_none(
+    tree: dict[str, object], form: tuple[str, str], data: st.DataObject
+) -> None:
     name = data.draw(st.sampled_from(sorted(tree)))
     other = data.draw(JSON)
     body = dumped(tree, form, ascii_only=False)
@@ -98,7 +102,10 @@ def test_editing_changes_nothing_else(tree: dict[str, object], form: tuple[str, 
         (b'{"model":"m"}', b'{"stream_options":{"include_usage":true},"model":"m"}'),
         (b'{"stream_options":null}', b'{"stream_options":{"include_usage":true}}'),
         (b'{"stream_options":{}}', b'{"stream_options":{"include_usage":true}}'),
-        (b'{"stream_options":{"include_usage": false , "x":1e-7}}', b'{"stream_options":{"include_usage": true , "x":1e-7}}'),
+        (
+            b'{"stream_options":{"include_usage": false , "x":1e-7}}',
+            b'{"stream_options":{"include_usage": true , "x":1e-7}}',
+        ),
         (b'{"stream_options":{"x":1}}', b'{"stream_options":{"include_usage":true,"x":1}}'),
         (b'{"a":1,"a":2,"stream_options":{}}', b'{"a":1,"a":2,"stream_options":{"include_usage":true}}'),
         (b" {} ", b' {"stream_options":{"include_usage":true}} '),

@@ -22,7 +22,9 @@ LARGEST = 256 << 20  # bytes of a request's body
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8081, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option("--record", type=click.Path(path_type=Path), help="Append every request to this file, one JSON line each.")
+@click.option(
+    "--record", type=click.Path(path_type=Path), help="Append every request to this file, one JSON line each."
+)
 def echo(host: str, port: int, record: Path | None) -> None:
     """Serve the echo model over HTTP. It repeats what it is sent, and fails on request (docs/providers.md)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -35,7 +37,7 @@ async def _serve(host: str, port: int, record: Path | None) -> None:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         return await _answer(request, out)
 
-    server = web.Server(handle, access_log=None, handler_cancellation=True)  # type: ignore[arg-type]  # None: no log
+    server = web.Server(handle, access_log=None, handler_cancellation=True)
     runner = web.ServerRunner(server)
     await runner.setup()
     site = web.TCPSite(runner, host, port, backlog=4096)

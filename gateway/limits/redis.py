@@ -224,9 +224,7 @@ class RedisStore:
             return await self._pipe.call(_evalsha(script, count, keyed))
         except ReplyError as error:
             if error.code == "NOSCRIPT":
-                return await self._pipe.call(
-                    b"*%d\r\n" % (count + 2) + bulk(b"EVAL") + bulk(script.source) + keyed
-                )
+                return await self._pipe.call(b"*%d\r\n" % (count + 2) + bulk(b"EVAL") + bulk(script.source) + keyed)
             if error.code in ("READONLY", "LOADING", "MASTERDOWN"):
                 self._pipe.drop()  # it is not, or not yet, the one that counts
             raise

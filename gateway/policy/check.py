@@ -22,7 +22,9 @@ def disagreements(entries: Entries, providers: Mapping[str, ProviderFacts]) -> I
     for section in ("tenants", "teams", "keys"):
         for name, entry in entries.named[section].items():
             if not name.strip() or len(name) > 100 or RESERVED & set(name):
-                yield entry.mistake("has a name that it may not have", "up to 100 characters, none of | : or line breaks")
+                yield entry.mistake(
+                    "has a name that it may not have", "up to 100 characters, none of | : or line breaks"
+                )
     groups = {group for _, entry in entries.good("models") for group in entry.table.groups}
     if entries.defaults is not None and entries.defaults.table is not None:
         yield from _profile_named(entries, entries.defaults)
@@ -50,7 +52,9 @@ def _known(entries: Entries, section: str, name: str) -> bool:
 def _unknown(entry: Entry, kind: str, name: str, there: Iterable[str], *at: str | int) -> Mistake:
     there = sorted(there)
     return entry.mistake(
-        f"names the {kind} '{name}', which there is not{suggestion(name, there)}", ", ".join(there[:20]) or f"no {kind} yet", *at
+        f"names the {kind} '{name}', which there is not{suggestion(name, there)}",
+        ", ".join(there[:20]) or f"no {kind} yet",
+        *at,
     )
 
 
@@ -80,7 +84,9 @@ def _level(
     for name, value in table.require.items():
         if (name, value) not in offered:
             there = sorted(f'{one} = "{other}"' for one, other in offered)
-            yield entry.mistake("asks for a label that no provider bears", ", ".join(there) or "no labels", "require", name)
+            yield entry.mistake(
+                "asks for a label that no provider bears", ", ".join(there) or "no labels", "require", name
+            )
 
 
 def _pattern(entries: Entries, entry: Entry, pattern: str, groups: set[str], *at: str | int) -> Iterator[Mistake]:
@@ -138,7 +144,12 @@ def _tenant_of(entries: Entries, entry: Entry) -> Iterator[Mistake]:
     if tenant is not None and tenant != "default" and not _known(entries, "tenants", tenant):
         yield _unknown(entry, "tenant", tenant, entries.named["tenants"], "tenant")
     team = entries.named["teams"].get(table.team or "")
-    if tenant is not None and team is not None and team.table is not None and (team.table.tenant or "default") != tenant:
+    if (
+        tenant is not None
+        and team is not None
+        and team.table is not None
+        and (team.table.tenant or "default") != tenant
+    ):
         yield entry.mistake(
             "is not the tenant of its team", f"leave it out: the team's is '{team.table.tenant or 'default'}'", "tenant"
         )

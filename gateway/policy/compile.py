@@ -187,9 +187,7 @@ class _Compiler:
             require=tuple(sorted({pair for one in tables for pair in one.require.items()})),
             labels=tuple(sorted({name: value for one in tables for name, value in one.labels.items()}.items())),
             expires=table.expires,
-            disabled=tuple(
-                one for level in levels if (one := self._disabled_of(level.entry, level.scope)) is not None
-            ),
+            disabled=tuple(one for level in levels if (one := self._disabled_of(level.entry, level.scope)) is not None),
             on_failure=tenant.table.on_failure if tenant is not None else None,
         )
 
@@ -253,12 +251,16 @@ class _Compiler:
         if known is None:
             entry, request = level.entry, level.entry.table.request
             known = self._requests[level.scope] = RequestRules(
-                tuple((name, value, self._rules.at(entry, "request", "max", name)) for name, value in request.max.items()),
+                tuple(
+                    (name, value, self._rules.at(entry, "request", "max", name)) for name, value in request.max.items()
+                ),
                 tuple(
                     (name, value, self._rules.at(entry, "request", "force", name))
                     for name, value in request.force.items()
                 ),
-                tuple((name, self._rules.at(entry, "request", "deny", index)) for index, name in enumerate(request.deny)),
+                tuple(
+                    (name, self._rules.at(entry, "request", "deny", index)) for index, name in enumerate(request.deny)
+                ),
             )
         return known
 

@@ -72,7 +72,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What an application asks for. A wildcard `openai/*` has one version whose `model` is `*`: the rest of the name."""
+    """What an application asks for. A wildcard `openai/*` has a version whose `model` is `*`: the rest of the name."""
 
     name: str
     versions: tuple[Version, ...]

@@ -93,9 +93,7 @@ def _model(policy: PolicySet, key: Key, name: str, now: float) -> tuple[Model, s
         shown = name[:100]
         return Refusal(Reason.UNKNOWN_MODEL, f"The model '{shown}' does not exist here.", "model", key.rule)
     if not _may_use(key, name, found[0]):
-        return Refusal(
-            Reason.MODEL_NOT_ALLOWED, f"This key may not use the model '{name[:100]}'.", "model", key.rule
-        )
+        return Refusal(Reason.MODEL_NOT_ALLOWED, f"This key may not use the model '{name[:100]}'.", "model", key.rule)
     disabled = found[0].disabled
     if disabled is not None and _holds(disabled, now):
         return _disabled(disabled, f"The model '{name[:100]}'")
@@ -134,7 +132,7 @@ def _provider(policy: PolicySet, key: Key) -> str | Refusal:
     return Refusal(
         Reason.NO_PROVIDER,
         "This call names no model, and no one provider is set for it: the key, its team or its tenant needs "
-        "`provider = \"…\"`.",
+        '`provider = "…"`.',
         rule=key.rule,
     )
 
@@ -189,12 +187,10 @@ def _fits(policy: PolicySet, key: Key, version: Version) -> bool:
 def _govern(key: Key, ask: Ask) -> tuple[tuple[str, object], ...] | Refusal:
     """What the caller may ask of a model; what is set on the way out."""
     rules = key.request
-    edits: dict[str, object] = {}
     for name, rule in rules.deny:
         if (refusal := _denied(name, rule, ask)) is not None:
             return refusal
-    for name, value, _ in rules.force:
-        edits[name] = value
+    edits = {name: value for name, value, _ in rules.force}
     for name, most, rule in rules.max:
         if name == OUTPUT:
             asked = ask.max_output_tokens
@@ -264,7 +260,6 @@ def visible_models(permit: Permit) -> dict[str, Any] | Refusal:
     shown = [_shown(model) for model, _ in permit.models]
     if not below:
         return {"object": "list", "data": shown}
-
 
     name = unquote(below)
     for one in shown:

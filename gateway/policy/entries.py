@@ -114,14 +114,18 @@ def _section(entries: Entries, document: Document, section: str, value: Any) -> 
         yield wrong((section,), f"{section} is not a table", f"[{section}.NAME]")
     else:
         for name, one in value.items():
-            loc = (section, name)
-            if (other := entries.named[section].get(name)) is not None:
-                place = f"{other.document.file}:{other.line()}"
-                yield wrong(loc, f"{dotted(loc)} stands also in {place}", "each name in one file")
-                continue
-            table, mistakes = _table(document, loc, one, SECTIONS[section])
-            yield from mistakes
-            entries.named[section][name] = Entry(document, loc, table)
+            yield from _named(entries, document, (section, name), one)
+
+
+def _named(entries: Entries, document: Document, loc: tuple[str, str], value: Any) -> Iterator[Mistake]:
+    section, name = loc
+    if (other := entries.named[section].get(name)) is not None:
+        what = f"{dotted(loc)} stands also in {other.document.file}:{other.line()}"
+        yield Mistake(document.file, document.line(loc) or 1, what, "each name in one file")
+        return
+    table, mistakes = _table(document, loc, value, SECTIONS[section])
+    yield from mistakes
+    entries.named[section][name] = Entry(document, loc, table)
 
 
 def _table(document: Document, loc: Loc, value: Any, shape: type[Table]) -> tuple[Table | None, list[Mistake]]:
@@ -182,7 +186,9 @@ def _keys_at(shape: type[Table], loc: Loc) -> set[str]:
     """The keys that a table within a shape may have."""
     current: Any = shape
     for part in loc:
-        annotation = current.model_fields[part].annotation if _is_table(current) and part in current.model_fields else current
+        annotation = (
+            current.model_fields[part].annotation if _is_table(current) and part in current.model_fields else current
+        )
         current = _inner(annotation)
     return set(current.model_fields) if _is_table(current) else set()
 

@@ -115,7 +115,9 @@ class PolicyFiles:
 
     async def watch(self) -> None:
         """Reload whenever something in the folder changes; runs until cancelled."""
-        async for _ in awatch(self._directory, debounce=DEBOUNCE, step=50, recursive=True, ignore_permission_denied=True):
+        async for _ in awatch(
+            self._directory, debounce=DEBOUNCE, step=50, recursive=True, ignore_permission_denied=True
+        ):
             self.reload()
 
     def _read(self) -> tuple[PolicySet | None, list[Mistake]]:

@@ -21,7 +21,10 @@ def strictest(profiles: Sequence[RedactionProfile]) -> RedactionProfile | None:
         return profiles[0]
     entities = tuple(sorted({entity for profile in profiles for entity in profile.entities}))
     actions = tuple(
-        (entity, max((_action(profile, entity) for profile in profiles if _finds(profile, entity)), key=_STRENGTH.index))
+        (
+            entity,
+            max((_action(profile, entity) for profile in profiles if _finds(profile, entity)), key=_STRENGTH.index),
+        )
         for entity in sorted({*entities, *(name for profile in profiles for name in _custom(profile))})
     )
     joined = RedactionProfile(

@@ -20,8 +20,26 @@ from gateway.identity.secrets import parse_hash
 MOST = 10**15  # requests or tokens: more is a slip of the pen, and Lua counts exactly up to 2**53
 MOST_USD = 10**6  # USD: nano-USD of sums stay below 2**53
 ENTITIES = frozenset(
-    "CREDIT_CARD CRYPTO DATE_TIME EMAIL_ADDRESS IBAN_CODE IP_ADDRESS MAC_ADDRESS MEDICAL_LICENSE PHONE_NUMBER SECRET"
-    " UK_NHS UK_NINO URL US_BANK_NUMBER US_DRIVER_LICENSE US_ITIN US_PASSPORT US_SSN".split()
+    [
+        "CREDIT_CARD",
+        "CRYPTO",
+        "DATE_TIME",
+        "EMAIL_ADDRESS",
+        "IBAN_CODE",
+        "IP_ADDRESS",
+        "MAC_ADDRESS",
+        "MEDICAL_LICENSE",
+        "PHONE_NUMBER",
+        "SECRET",
+        "UK_NHS",
+        "UK_NINO",
+        "URL",
+        "US_BANK_NUMBER",
+        "US_DRIVER_LICENSE",
+        "US_ITIN",
+        "US_PASSPORT",
+        "US_SSN",
+    ]
 )
 
 # What is checked here and enforced by a later version: a table's key → where it may stand.
@@ -80,7 +98,9 @@ def nano(value: float) -> int:
 
 def _share(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise wrong("is not a share" if not isinstance(value, int | float) else f"is {value}", "numbers between 0 and 1")
+        raise wrong(
+            "is not a share" if not isinstance(value, int | float) else f"is {value}", "numbers between 0 and 1"
+        )
     return float(value)
 
 

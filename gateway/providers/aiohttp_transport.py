@@ -94,9 +94,7 @@ class _Body:
 class _Answer:
     """One answer: the port `Upstream`."""
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, gap: float, until: float, body: _Body | None
-    ) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, gap: float, until: float, body: _Body | None) -> None:
         self._response = response
         self._gap = gap
         self._until = until  # loop time
@@ -127,5 +125,3 @@ class _Answer:
             self._response.release()
         else:
             self._response.close()
-
-

@@ -124,7 +124,12 @@ _SSE_HEAD = (("content-type", "text/event-stream; charset=utf-8"), ("x-request-i
 
 def _error(behaviour: Behaviour) -> Reply:
     status = behaviour.status or 500
-    error = {"message": f"The echo model was asked to answer {status}.", "type": "echo_error", "param": None, "code": "echo"}
+    error = {
+        "message": f"The echo model was asked to answer {status}.",
+        "type": "echo_error",
+        "param": None,
+        "code": "echo",
+    }
     reply = _json({"error": error}, behaviour, status)
     return replace(reply, headers=(*reply.headers, ("retry-after", "7"))) if status == 429 else reply
 
@@ -151,7 +156,10 @@ def _model_answer(path: str, asked: dict[str, Any], model: str, behaviour: Behav
     if asked.get("stream"):
         events = _stream(envelope, chat, text, call, int(choices or 1), asked, usage, behaviour)
         return _streamed(list(events), behaviour)
-    whole: dict[str, Any] = {**envelope, "choices": [_choice(chat, index, text, call) for index in range(int(choices or 1))]}
+    whole: dict[str, Any] = {
+        **envelope,
+        "choices": [_choice(chat, index, text, call) for index in range(int(choices or 1))],
+    }
     if behaviour.usage:
         whole["usage"] = usage
     return _json(whole, behaviour)
@@ -163,7 +171,12 @@ def _choice(chat: bool, index: int, text: str, call: dict[str, Any] | None) -> d
     message: dict[str, Any] = {"role": "assistant", "content": text if call is None else None, "refusal": None}
     if call is not None:
         message["tool_calls"] = [call]
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": "stop" if call is None else "tool_calls"}
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": "stop" if call is None else "tool_calls",
+    }
 
 
 def _stream(
@@ -265,7 +278,9 @@ def _tool_call(asked: dict[str, Any], text: str) -> dict[str, Any] | None:
     tools, choice = asked.get("tools"), asked.get("tool_choice")
     if not isinstance(tools, list) or not tools or not (choice == "required" or isinstance(choice, dict)):
         return None
-    functions = [tool["function"] for tool in tools if isinstance(tool, dict) and isinstance(tool.get("function"), dict)]
+    functions = [
+        tool["function"] for tool in tools if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+    ]
     wanted = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
     function = next((one for one in functions if wanted in (None, one.get("name"))), None)
     if function is None:

@@ -51,7 +51,11 @@ def client_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
         return ClientError(status, kind, _words(error.get("code"), 100), message, param, provider_code=provider_code)
     if status in PASSED:
         return ClientError(
-            status, "invalid_request_error", None, "The model provider refused the request.", provider_code=provider_code
+            status,
+            "invalid_request_error",
+            None,
+            "The model provider refused the request.",
+            provider_code=provider_code,
         )
     if provider_code in OWN_QUOTA or status == 402:
         return ClientError(

@@ -1,1 +1,1 @@
-"""Personal data: found by Presidio's recognizers in worker processes, replaced before a body leaves, restored in the reply."""
+"""Personal data: found by Presidio in worker processes, replaced before a body leaves, restored in the reply."""

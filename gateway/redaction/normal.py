@@ -1,6 +1,6 @@
-"""A text as a recognizer should see it, and the way back to its own characters. Pure.
+r"""A text as a recognizer should see it, and the way back to its own characters. Pure.
 
-Full-width digits, zero-width characters, `%40`, `&#64;` and `\\u0040` hide what a person reads at once. They are
+Full-width digits, zero-width characters, `%40`, `&#64;` and `\u0040` hide what a person reads at once. They are
 undone before recognizing; the spans that are found are carried back by an offset map.
 """
 
@@ -11,7 +11,9 @@ import unicodedata
 from dataclasses import dataclass
 
 _INVISIBLE = frozenset("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff")
-_CODE = re.compile(r"%([2-7][0-9A-Fa-f])|&#(\d{2,3});|&#[xX]([0-9A-Fa-f]{2});|&(commat|period);|\\u00([2-7][0-9A-Fa-f])")
+_CODE = re.compile(
+    r"%([2-7][0-9A-Fa-f])|&#(\d{2,3});|&#[xX]([0-9A-Fa-f]{2});|&(commat|period);|\\u00([2-7][0-9A-Fa-f])"
+)
 _NAMED = {"commat": "@", "period": "."}
 
 

@@ -41,7 +41,7 @@ class PresidioAnalyzer:
             for profile in profiles:
                 await asyncio.gather(*(self._run([""], profile, WARM_UP) for _ in range(self._workers)))
         except AnalyzerFailure as failure:
-            log.error("analysis workers cannot be started", reason=failure.detail)
+            log.warning("analysis workers cannot be started", reason=failure.detail)
             return
         self.warm = True
 
@@ -59,7 +59,7 @@ class PresidioAnalyzer:
         """End the workers."""
         if self._pool is not None:
             pool, self._pool = self._pool, None
-            pool.stop()
+            pool.stop()  # type: ignore[no-untyped-call]  # pebble has no types
             await asyncio.to_thread(pool.join, 5)
 
     async def _run(self, texts: list[str], profile: RedactionProfile, seconds: float) -> Answer:
@@ -74,7 +74,7 @@ class PresidioAnalyzer:
         except ProcessExpired as expired:
             raise self._failed(f"the worker ended with code {expired.exitcode}") from None
         except asyncio.CancelledError:
-            future.cancel()
+            future.cancel()  # type: ignore[no-untyped-call]  # pebble has no types
             raise
         except Exception as error:  # noqa: BLE001  # whatever a recognizer raises; its words may quote the text
             raise self._failed(type(error).__name__) from None

@@ -24,10 +24,38 @@ from gateway.redaction.spans import Span
 LANGUAGE = "en"
 REGIONS = ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR")  # of phone numbers, where a profile names no countries
 _WORD = re.compile(r"\w+|[^\w\s]")
-_STOP = frozenset("a an and are as at be by for from in is it my of on or our that the this to was with your".split())
+_STOP = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "for",
+        "from",
+        "in",
+        "is",
+        "it",
+        "my",
+        "of",
+        "on",
+        "or",
+        "our",
+        "that",
+        "the",
+        "this",
+        "to",
+        "was",
+        "with",
+        "your",
+    ]
+)
 
 
-class WordEngine(NlpEngine):  # type: ignore[misc]  # presidio has no types
+class WordEngine(NlpEngine):
     """Words instead of a model: enough for context words ("call", "ssn") to count."""
 
     engine_name = "words"
@@ -82,7 +110,7 @@ _LOCAL = r"[A-Za-z0-9!#$'*+^_`{|}~-]+(?:\.[A-Za-z0-9!#$'*+^_`{|}~-]+)*"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 
 
-class MailRecognizer(PatternRecognizer):  # type: ignore[misc]  # presidio has no types
+class MailRecognizer(PatternRecognizer):
     """E-mail addresses: in query strings and at internal domains too, and written with "at" and "dot"."""
 
     def __init__(self) -> None:
@@ -100,7 +128,7 @@ class MailRecognizer(PatternRecognizer):  # type: ignore[misc]  # presidio has n
         )
 
 
-class CardRecognizer(CreditCardRecognizer):  # type: ignore[misc]  # presidio has no types
+class CardRecognizer(CreditCardRecognizer):
     """Presidio's, with Mastercard's 2-series and other separators; Luhn's check decides as there."""
 
     def __init__(self) -> None:
@@ -111,16 +139,18 @@ class CardRecognizer(CreditCardRecognizer):  # type: ignore[misc]  # presidio ha
         )
 
 
-class SeparatedPhoneRecognizer(PhoneRecognizer):  # type: ignore[misc]  # presidio has no types
+class SeparatedPhoneRecognizer(PhoneRecognizer):
     """Presidio's; but a bare run of digits is a phone number only beside a word that says so: most are ids."""
 
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts = None) -> list[Any]:
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[Any]:
         """The numbers of the parent that look like phone numbers."""
-        found = super().analyze(text, entities, nlp_artifacts)
+        found = super().analyze(text, entities, nlp_artifacts)  # type: ignore[arg-type]  # it may be absent
         return [one for one in found if _looks_dialled(text, one.start, one.end)]
 
 
-_SAYS_PHONE = re.compile(r"(?i)\b(?:phone|tele(?:phone|fon)?|tel|cell(?:phone)?|mobile|call|fax|sms|text|whatsapp|dial|number)\b")
+_SAYS_PHONE = re.compile(
+    r"(?i)\b(?:phone|tele(?:phone|fon)?|tel|cell(?:phone)?|mobile|call|fax|sms|text|whatsapp|dial|number)\b"
+)
 
 
 def _looks_dialled(text: str, start: int, end: int) -> bool:
@@ -167,10 +197,10 @@ def recognizers(profile: RedactionProfile) -> list[EntityRecognizer]:
         made = getattr(predefined, name)
         if not (isinstance(made, type) and issubclass(made, PatternRecognizer)) or wanted <= covered:
             continue
-        entity = _entity_of(made)
-        if entity in wanted and entity not in covered:
-            found.append(made(supported_language=LANGUAGE))
-            covered.add(entity)
+        supported = _entity_of(made)
+        if supported in wanted - covered:
+            found.append(made(supported_language=LANGUAGE))  # type: ignore[call-arg]  # subclasses know their entity
+            covered.add(supported)
     if missing := sorted(wanted - covered):
         raise ValueError(f"no recognizer finds {', '.join(missing)} without a model")
     return found
@@ -192,7 +222,9 @@ class ProfileAnalyzer:
         tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
         registry = RecognizerRegistry(recognizers=recognizers(profile), supported_languages=[LANGUAGE])
         self._engine = AnalyzerEngine(registry=registry, nlp_engine=WordEngine(), supported_languages=[LANGUAGE])
-        self._entities = sorted({*profile.entities, *(one for one, _ in profile.deny), *(one[0] for one in profile.patterns)})
+        self._entities = sorted(
+            {*profile.entities, *(one for one, _ in profile.deny), *(one[0] for one in profile.patterns)}
+        )
         self._score = profile.score
         self._scores = dict(profile.scores)
         self._allow = frozenset(text.casefold() for text in profile.allow)

@@ -1,8 +1,8 @@
-"""Restoring: placeholders in a reply become their texts again, in streams too. Pure, sans-io.
+r"""Restoring: placeholders in a reply become their texts again, in streams too. Pure, sans-io.
 
 The text that comes out does not depend on how the provider cut it: what is held back is the longest suffix that could
 still become one of this exchange's placeholders, and nothing else. A placeholder that this exchange did not make stays
-as it is. Models and encoders write `<` in three ways (`<`, `\\u003c`, `&lt;`); all three are known.
+as it is. Models and encoders write `<` in three ways (`<`, `\u003c`, `&lt;`); all three are known.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def restore_text(text: str, names: Names, write: Callable[[str], str] = as_text)
     return restorer.feed(text) + restorer.flush()
 
 
-def restore_body(shape: str, body: bytes, mapping: Mapping[str, str]) -> bytes:
+def restore_body(body: bytes, mapping: Mapping[str, str]) -> bytes:
     """A whole body with its placeholders restored. Bytes that are no placeholder stay as they came, unless a value
     must be escaped differently in text and in a tool call's arguments; then the JSON is written anew."""
     names = Names(mapping)

@@ -18,8 +18,29 @@ from gateway.json_object import BadJson, has_duplicates, splice
 
 # Top-level parameters whose strings are words of the API, not of a person.
 NOT_TEXT = frozenset(
-    "model stream stream_options service_tier reasoning_effort modalities encoding_format verbosity tool_choice"
-    " function_call audio truncation include n seed store best_of echo logprobs top_logprobs logit_bias".split()
+    [
+        "model",
+        "stream",
+        "stream_options",
+        "service_tier",
+        "reasoning_effort",
+        "modalities",
+        "encoding_format",
+        "verbosity",
+        "tool_choice",
+        "function_call",
+        "audio",
+        "truncation",
+        "include",
+        "n",
+        "seed",
+        "store",
+        "best_of",
+        "echo",
+        "logprobs",
+        "top_logprobs",
+        "logit_bias",
+    ]
 )
 # Keys below the top level, likewise; ids must come back as the provider gave them.
 _NAMES = frozenset(("role", "type", "id", "tool_call_id", "call_id", "detail", "format"))
@@ -59,7 +80,7 @@ class Walk:
 
 
 def walk(body: bytes, fields: Mapping[str, msgspec.Raw]) -> Walk:
-    """All text of a JSON body. Raises BadJson where an object inside has a key twice: a provider could read the other."""
+    """All text of a JSON body. Raises BadJson where an object has a key twice: a provider could read the other."""
     if has_duplicates(body, fields):
         raise BadJson("it has the same key twice.")
     found = Walk(body, fields)

@@ -41,7 +41,7 @@ def _alarm() -> _Alarm:
 
 @lru_cache(maxsize=MOST_PROFILES)
 def _engine(profile: RedactionProfile) -> ProfileAnalyzer:
-    """This process's engine of a profile."""
+    """The engine that this process has of a profile."""
     from gateway.redaction.recognizers import ProfileAnalyzer  # noqa: PLC0415  # this is what costs a second
 
     return ProfileAnalyzer(profile)

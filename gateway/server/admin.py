@@ -59,7 +59,6 @@ def admin_app(routes: Sequence[Route], tokens: Sequence[AdminToken]) -> web.Appl
     return app
 
 
-
 def _handler(route: Route) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         admin: Admin = request[ADMIN_NAME]

@@ -11,10 +11,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import aiohttp.http_parser as parsers
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.web_protocol import RequestHandler
-import aiohttp.http_parser as parsers
 
 from gateway.endpoints import find
 from gateway.envelopes import refused
@@ -51,7 +51,7 @@ class Edge(web.Server):
             self.handle,
             handler_cancellation=True,  # a client that has gone ends its exchange at once
             auto_decompress=False,  # what was checked is what is sent; and no bombs
-            access_log=None,  # type: ignore[arg-type]  # None switches it off (aiohttp: RequestHandler.access_log)
+            access_log=None,  # None switches it off (aiohttp: RequestHandler.access_log)
             keepalive_timeout=manners.keepalive,
             max_line_size=LARGEST_LINE,
             max_field_size=LARGEST_LINE,

@@ -9,8 +9,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.errors import ClientGone
-from gateway.ports import Head
 from gateway.patience import Patience
+from gateway.ports import Head
 
 T = TypeVar("T")
 NAME = "llm-gateway"  # instead of the library's and the interpreter's version

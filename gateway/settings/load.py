@@ -39,6 +39,7 @@ class Examined:
     mistakes: tuple[Mistake, ...]
     providers: Mapping[str, ProviderFacts]
 
+
 # Without a settings file: what the shipped policies name. OpenAI's models are there when its key is.
 SHIPPED: Mapping[str, Any] = MappingProxyType(
     {

@@ -143,7 +143,9 @@ class Store(Table):
 
 class Policies(Table):
     path: Annotated[Path | None, kinds.PATH] = None  # None: `load` says which
-    state: Annotated[Path | None, kinds.PATH] = None  # folder that keeps the last good set; None: the user's state folder
+    state: Annotated[Path | None, kinds.PATH] = (
+        None  # folder that keeps the last good set; None: the user's state folder
+    )
 
 
 class Log(Table):

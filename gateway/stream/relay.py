@@ -16,15 +16,14 @@ from gateway.errors import Failure, ProviderBroken, Wire
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.limits.reservation import Basis, Usage
 from gateway.ports import Clock, Head, Provider, Reply, Upstream
+from gateway.providers.errors import client_error, is_error_body
 from gateway.redaction.restore import RestoreFilter, restore_body
 from gateway.redaction.safe import SafeRequest
 from gateway.stream.filters import StreamFilter, UsageMeter
 from gateway.stream.sse import Decoder, Event, TooLong
-from gateway.providers.errors import client_error, is_error_body
 
 LARGEST_ANSWER = 64 << 20  # bytes of a whole answer that are held to be restored and metered
 LARGEST_ERROR = 256 << 10  # bytes of a provider's error that are read
-
 
 
 class _Object(msgspec.Struct):
@@ -87,7 +86,7 @@ async def _send_error(exchange: Exchange, answer: Answer, reply: Reply, status: 
 
 def restore_text(answer: Answer, body: bytes) -> bytes:
     """An error may quote the request; the client reads its own words there too."""
-    return restore_body("opaque", body, answer.safe.restore) if answer.safe.restore else body
+    return restore_body(body, answer.safe.restore) if answer.safe.restore else body
 
 
 async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
@@ -107,7 +106,7 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
         raise ProviderBroken("no JSON object")
     exchange.usage = answer.provider.usage(body) or _counted_whole(exchange, body)
     if answer.safe.restore:
-        body = restore_body(ask.endpoint.shape, body, answer.safe.restore)
+        body = restore_body(body, answer.safe.restore)
     head = Head(answer.upstream.status, (*_passed(answer, PASSED), *answer.headers, *exchange.cost_header()))
     exchange.enter(Phase.RELAYING)
     exchange.first_byte = clock.monotonic()
@@ -148,7 +147,7 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
         except Failure as failure:
             if exchange.is_client_gone(failure):
                 raise
-            # Too late for a status: what was held back is lost with the rest, and the client must not take it for whole.
+            # Too late for a status; and the client must not take what it has for the whole.
             exchange.ending, exchange.failure = Ending.TRUNCATED, failure
             text = f"{failure.client_message} (request {exchange.request_id})"
             await reply.write(_through(filters, (), last=True) + stream_error(failure.wire, text))
@@ -162,7 +161,7 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
 
 
 async def _first_events(upstream: Upstream, decoder: Decoder) -> Sequence[Event]:
-    """The first events with data: their fate decides about our own status. Raises ProviderBroken where they are none."""
+    """The first events with data, which decide about our own status. Raises ProviderBroken where there are none."""
     events: list[Event] = []
     while (first := next((event.data for event in events if event.data is not None), None)) is None:
         data = await upstream.chunk()

@@ -25,7 +25,7 @@ class Metrics:
     """One registry. `count` takes a record; `text` is what a scrape gets."""
 
     def __init__(self, gauges: Gauges) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
         self.registry = CollectorRegistry()
         self.registry.register(_Gauges(gauges))
 

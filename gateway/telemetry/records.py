@@ -82,13 +82,15 @@ class RecordLines:
             self.written += len(lines)
         except (OSError, ValueError) as error:  # ValueError: the stream was closed under us
             self.dropped += len(lines)
-            log.error("records lost: the output failed", records=len(lines), error=type(error).__name__)
+            log.warning("records lost: the output failed", records=len(lines), error=type(error).__name__)
 
 
 def json_line(record: Record) -> bytes:
     """A record as one line of JSON: msgspec escapes every control character, so a line is a record."""
-    return msgspec.json.encode(record, enc_hook=str).replace(b"\xe2\x80\xa8", rb"\u2028").replace(
-        b"\xe2\x80\xa9", rb"\u2029"
+    return (
+        msgspec.json.encode(record, enc_hook=str)
+        .replace(b"\xe2\x80\xa8", rb"\u2028")
+        .replace(b"\xe2\x80\xa9", rb"\u2029")
     )
 
 

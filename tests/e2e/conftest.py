@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_server import RedisServer
 from tests.e2e.harness import MODELS, REDACTION, Gateway, Upstream, config, echo_upstream, gateway, keys
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,11 @@ def served(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iter
     folder: Path = tmp_path_factory.mktemp("gateway")
     policies = {
         "keys.toml": keys('redaction = "strict"\nendpoints = ["inference"]')
-        + keys('provider = "up"\nendpoints = ["inference", "files", "batches"]', secret="gw-open-key-0123456789", name="open"),
+        + keys(
+            'provider = "up"\nendpoints = ["inference", "files", "batches"]',
+            secret="gw-open-key-0123456789",
+            name="open",
+        ),
         "models.toml": MODELS,
         "redaction.toml": REDACTION,
     }

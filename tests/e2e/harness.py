@@ -162,7 +162,9 @@ def config(upstream_url: str | None, *, store: str = "memory://", extra: str = "
         if upstream_url
         else ""
     )
-    tokens = f'[admin]\nenabled = true\nport = 0\n[admin.tokens.ops]\nhash = "{key_hash("gw-admin-all")}"\nrole = "all"\n'
+    tokens = (
+        f'[admin]\nenabled = true\nport = 0\n[admin.tokens.ops]\nhash = "{key_hash("gw-admin-all")}"\nrole = "all"\n'
+    )
     tokens += f'[admin.tokens.eye]\nhash = "{key_hash("gw-admin-read")}"\nrole = "read"\n'
     return (
         f'schema = 1\n[server]\nport = 0\n[health]\nport = 0\n[store]\nurl = "{store}"\n'
@@ -208,12 +210,18 @@ on_error = "deny"
 
 def keys(body: str = "", *, secret: str = KEY, name: str = "app") -> str:
     """A keys.toml with one key; `body` is more of its table."""
-    return f'[keys.{name}]\nid = "k_{name}"\nhash = "{key_hash(secret)}"\nmodels = ["up/*", "plain", "embed", "echo"]\n{body}\n'
+    models = 'models = ["up/*", "plain", "embed", "echo"]'
+    return f'[keys.{name}]\nid = "k_{name}"\nhash = "{key_hash(secret)}"\n{models}\n{body}\n'
 
 
 @contextmanager
 def gateway(
-    folder: Path, settings: str, policies: Mapping[str, str], *, env: Mapping[str, str] | None = None, ready: bool = True
+    folder: Path,
+    settings: str,
+    policies: Mapping[str, str],
+    *,
+    env: Mapping[str, str] | None = None,
+    ready: bool = True,
 ) -> Iterator[Gateway]:
     """`gateway serve`, until it is ready; ended with SIGTERM at the end if it still runs."""
     folder.mkdir(parents=True, exist_ok=True)

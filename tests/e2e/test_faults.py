@@ -28,9 +28,10 @@ def budgeted(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> It
 
 async def left(running: Gateway) -> dict[str, int]:
     """What the key has left, once everything that ran is settled."""
-    async with aiohttp.ClientSession() as session, session.get(
-        f"{running.url}/gateway/v1/key", headers=HEADERS
-    ) as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{running.url}/gateway/v1/key", headers=HEADERS) as answer,
+    ):
         return {limit["limit"]: limit["remaining"] for limit in (await answer.json())["limits"]}
 
 
@@ -48,9 +49,10 @@ async def settled(running: Gateway, request_id: str, before: dict[str, int]) -> 
 
 
 async def post(running: Gateway, body: bytes) -> tuple[int, dict[str, str], bytes, BaseException | None]:
-    async with aiohttp.ClientSession() as session, session.post(
-        f"{running.url}/v1/chat/completions", data=body, headers=HEADERS
-    ) as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{running.url}/v1/chat/completions", data=body, headers=HEADERS) as answer,
+    ):
         parts = []
         broken: BaseException | None = None
         try:
@@ -163,11 +165,14 @@ async def test_an_upstream_that_refuses_connections(tmp_path: Path) -> None:
 async def test_sigterm_lets_a_stream_end(tmp_path: Path, upstream: Upstream) -> None:
     policies = {"keys.toml": keys(BUDGET), "models.toml": MODELS}
     with gateway(tmp_path, config(upstream.url), policies) as running:
-        async with aiohttp.ClientSession() as session, session.post(
-            f"{running.url}/v1/chat/completions",
-            data=chat("some words " * 10, model="up/echo/slow", stream=True),
-            headers=HEADERS,
-        ) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                f"{running.url}/v1/chat/completions",
+                data=chat("some words " * 10, model="up/echo/slow", stream=True),
+                headers=HEADERS,
+            ) as answer,
+        ):
             await answer.content.readany()
             stopping = asyncio.create_task(asyncio.to_thread(running.stop))
             rest = await answer.content.read()

@@ -17,9 +17,7 @@ HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
 
 
 @pytest.fixture(params=["memory", "redis"])
-def limited(
-    request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream
-) -> Iterator[Gateway]:
+def limited(request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream) -> Iterator[Gateway]:
     store = "memory://" if request.param == "memory" else request.getfixturevalue("redis_url")
     policies = {"keys.toml": keys("limits = { requests_per_minute = 60 }"), "models.toml": MODELS}
     with gateway(tmp_path, config(upstream.url, store=store), policies) as running:

@@ -96,10 +96,10 @@ def test_tools_arguments_are_restored(client: openai.OpenAI, upstream: Upstream)
     ]
     for stream in (False, True):
         before = len(upstream.seen())
-        answer = client.chat.completions.create(
+        answer = client.chat.completions.create(  # type: ignore[call-overload]  # the literals, and stream as a variable
             model="plain",
             messages=[{"role": "user", "content": PERSONAL}],
-            tools=tools,  # type: ignore[arg-type]  # a literal that the SDK types more narrowly
+            tools=tools,
             tool_choice="required",
             stream=stream,
         )

@@ -116,8 +116,9 @@ async def test_a_broken_connection_counts_nothing_twice(redis: Any, background: 
         verdicts = await asyncio.gather(*calls, return_exceptions=True)
         for i, verdict in enumerate(verdicts):
             if isinstance(verdict, StoreFailure):  # broke twice: the journey gives it up, as it does here
-                await _again(lambda name=f"r{number}-{i}": store.settle(
-                    Lease(claim(name, BUDGET), ()), Charge(0, 0, requests=0)))
+                await _again(
+                    lambda name=f"r{number}-{i}": store.settle(Lease(claim(name, BUDGET), ()), Charge(0, 0, requests=0))
+                )
         view = seen(redis)
         held = sum(isinstance(verdict, Lease) for verdict in verdicts)
         assert view.leases() == (held, held)

@@ -42,7 +42,7 @@ async def answering(kind: type[Any], script: Script, *, closing: bool = False, p
         await script(reply)
         return reply.response or web.Response(status=500)
 
-    server = web.Server(handle, handler_cancellation=True, access_log=None)  # type: ignore[arg-type]  # None: off
+    server = web.Server(handle, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

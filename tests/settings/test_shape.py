@@ -94,9 +94,9 @@ def test_a_demo_key_only_where_nothing_is_at_stake(tmp_path: Path, host: str, st
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "")
     with pytest.raises(pydantic.ValidationError):
-        settings.server.port = 1
+        settings.server.port = 1  # type: ignore[misc]  # what the test is about
     with pytest.raises(pydantic.ValidationError):
-        settings.store = settings.store
+        settings.store = settings.store  # type: ignore[misc]  # what the test is about
     with pytest.raises(TypeError):
         settings.providers["x"] = settings.providers["echo"]  # type: ignore[index]  # what the test is about
 

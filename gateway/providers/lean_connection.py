@@ -1,0 +1,306 @@
+"""One connection to a provider and the answers that come over it, on httptools' parser. See lean_transport.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import httptools
+
+from gateway.errors import ProviderBroken, ProviderFailure, ProviderTimeout
+from gateway.patience import Patience
+from gateway.ports import Clock, UpstreamRequest
+
+IDLE = 15.0  # seconds that a connection is kept for the next request; servers close theirs after 5 s and more
+LARGEST_HEAD = 64 << 10  # bytes of an answer's head
+HIGH_WATER = 256 << 10  # bytes of an answer that wait for the client before the provider is paused
+MOST_INTERIM = 8  # 1xx answers before the real one
+
+
+class Origin(NamedTuple):
+    """Where connections go, and are shared."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Pool(Protocol):
+    """Whose connections they are."""
+
+    def keep(self, connection: Connection) -> None: ...
+    def drop(self, connection: Connection) -> None: ...
+
+
+class StaleConnection(ProviderFailure):
+    """A kept connection was closed before anything of an answer came."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection; its answers come one after the other."""
+
+    __slots__ = ("_answer", "_clock", "_parser", "_patience", "_pool", "_transport", "idle_since", "origin", "used")
+
+    def __init__(self, origin: Origin, pool: Pool, patience: Patience, clock: Clock) -> None:
+        self.origin = origin
+        self._clock = clock
+        self.idle_since = 0.0
+        self.used = 0
+        self._pool = pool
+        self._patience = patience
+        self._transport: asyncio.Transport | None = None
+        self._answer: Answer | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: it is open."""
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")  # noqa: S101  # INVARIANT: TCP
+        self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not subclass asyncio's
+
+    def exchange(self, request: UpstreamRequest, data: bytes) -> Answer:
+        """Send a request; its answer comes to the returned one."""
+        assert self._transport is not None  # noqa: S101  # INVARIANT: only open connections are given out
+        self.used += 1
+        self._answer = Answer(self, request, self._patience, self._clock, reused=self.used > 1)
+        self._parser = httptools.HttpResponseParser(self._answer)
+        self._transport.write(data)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes came."""
+        answer = self._answer
+        if answer is None or self._parser is None:  # bytes that nobody asked for: such a connection is not kept
+            self.abort()
+            return
+        try:
+            answer.received(len(data))
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            answer.fail(ProviderBroken("it changed the protocol"))
+        except httptools.HttpParserError as error:
+            answer.fail(ProviderBroken(type(error).__name__))
+
+    def eof_received(self) -> bool:
+        """asyncio: the provider has said all that it will."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: it is closed."""
+        self._transport = None
+        self._pool.drop(self)
+        if (answer := self._answer) is not None:
+            answer.lost(exc)
+
+    def head(self) -> tuple[int, bool]:
+        """Status of the head just parsed, and whether the connection may be used again."""
+        assert self._parser is not None  # noqa: S101  # INVARIANT: it is the parser that calls
+        return self._parser.get_status_code(), self._parser.should_keep_alive()
+
+    def usable(self, now: float) -> bool:
+        """Whether it may carry another request."""
+        return self._transport is not None and not self._transport.is_closing() and now - self.idle_since < IDLE
+
+    def done(self, *, keep: bool) -> None:
+        """The answer is complete."""
+        self._answer = self._parser = None
+        if keep and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._pool.keep(self)
+        else:
+            self.abort()
+
+    def pause(self) -> None:
+        """Let the provider wait."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+
+class Answer:
+    """One answer: the port `Upstream`. httptools calls the `on_…`; `chunk` hands the body over in the pieces in which
+    it came."""
+
+    __slots__ = (
+        "_body_begun", "_clock", "_closed", "_complete", "_connection", "_failure", "_got", "_head_size", "_interim",
+        "_keep", "_parts", "_patience", "_paused", "_raw_headers", "_request", "_reused", "_size", "_until", "_waiter",
+        "headers", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Connection, request: UpstreamRequest, patience: Patience, clock: Clock, *, reused: bool
+    ) -> None:
+        self._clock = clock
+        self._until = clock.monotonic() + request.total
+        self._connection: Connection | None = connection
+        self._request = request
+        self._patience = patience
+        self._reused = reused
+        self._raw_headers: dict[str, str] = {}
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._got = 0
+        self._head_size = 0
+        self._interim = 0
+        self._body_begun = self._complete = self._keep = self._paused = self._closed = False
+        self._failure: ProviderFailure | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.status = 0
+        self.headers: Mapping[str, str] = self._raw_headers
+
+    # what httptools says
+
+    def on_message_begin(self) -> None:
+        """A head begins; after the answer there must be none."""
+        if self._complete:
+            self._keep = False
+        else:
+            self._raw_headers.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header (or, after the body, a trailer: nobody needs one)."""
+        if self._body_begun:
+            return
+        self._head_size += len(name) + len(value)
+        if self._head_size > LARGEST_HEAD:
+            self.fail(ProviderBroken(f"head larger than {LARGEST_HEAD} bytes"))
+            return
+        self._raw_headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; 1xx ones are not the answer."""
+        if self._connection is None or self._complete:
+            return
+        status, self._keep = self._connection.head()
+        if status < 200:
+            self._interim += 1
+            if self._interim > MOST_INTERIM or status == 101:
+                self.fail(ProviderBroken("interim answers without end"))
+            return
+        self.status = status
+        self._body_begun = True
+        self._wake()
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > HIGH_WATER and not self._paused and self._connection is not None:
+            self._paused = True
+            self._connection.pause()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        if not self._body_begun:
+            return  # an interim answer
+        self._complete = True
+        connection, self._connection = self._connection, None
+        if connection is not None:  # later: the parser that calls here may have bytes left
+            asyncio.get_running_loop().call_soon(self._release, connection)
+        self._wake()
+
+    def _release(self, connection: Connection) -> None:
+        connection.done(keep=self._keep)
+
+    # what the connection says
+
+    def received(self, size: int) -> None:
+        """So many bytes came."""
+        self._got += size
+        if not self._body_begun and self._got > 2 * LARGEST_HEAD:
+            self.fail(ProviderBroken(f"head larger than {LARGEST_HEAD} bytes"))
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection is closed. A body that ends by that (no length, not chunked) is complete."""
+        if self._complete or self._failure is not None:
+            return
+        headers = self._raw_headers
+        if (
+            self._body_begun
+            and error is None
+            and "content-length" not in headers
+            and "transfer-encoding" not in headers
+        ):
+            self._complete = True
+            self._wake()
+            return
+        if self._reused and self._got == 0:
+            self.fail(StaleConnection("closed as we wrote"))
+        else:
+            self.fail(ProviderBroken(type(error).__name__ if error is not None else "closed before the end"))
+
+    def fail(self, failure: ProviderFailure) -> None:
+        """It goes no further."""
+        if self._failure is None and not self._complete:
+            self._failure = failure
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.abort()
+            self._wake()
+
+    # what the journey asks
+
+    async def head(self) -> None:
+        """Returns when `status` and `headers` are there. Raises ProviderTimeout, ProviderBroken, StaleConnection."""
+        while not self._body_begun:
+            if self._failure is not None:
+                raise self._failure
+            await self._wait(self._request.first_byte, "no answer")
+
+    async def chunk(self) -> bytes:
+        """Next bytes as they came off the wire; b"" at the orderly end. Raises ProviderTimeout, ProviderBroken."""
+        while not self._parts:
+            if self._failure is not None:
+                raise self._failure
+            if self._complete:
+                return b""
+            await self._wait(self._request.gap, "nothing more")
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        if self._paused and self._connection is not None:
+            self._paused = False
+            self._connection.resume()
+        return data
+
+    def close(self) -> None:
+        """Nobody wants more of it; an answer that is not complete takes its connection with it."""
+        self._closed = True
+        self._parts.clear()
+        connection, self._connection = self._connection, None
+        if connection is not None and not self._complete:
+            connection.abort()
+
+    async def _wait(self, seconds: float, what: str) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        left = self._until - self._clock.monotonic()
+        if left < seconds:
+            seconds, what = left, "not complete in its time; the last wait ended"
+        self._patience.begin(self, seconds, partial(self._out_of_patience, seconds, what))
+        try:
+            await self._waiter
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        finally:
+            self._waiter = None
+            self._patience.end(self)
+
+    def _out_of_patience(self, seconds: float, what: str) -> None:
+        self.fail(ProviderTimeout(f"{what} within {seconds:g} s"))
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
