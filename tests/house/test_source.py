@@ -129,7 +129,8 @@ def test_importing_does_no_work() -> None:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in SOURCES
-        if path.name != "__main__.py"
+        # Presidio's own imports act, which is why only an analysis worker makes them.
+        if path.name not in ("__main__.py", "recognizers.py")
     ]
     program = f"""
 import importlib, os, sys, threading
