@@ -25,9 +25,17 @@ from statistics import median
 from bench.processes import KEY, Running, chat_once, gateway, key_hash, nginx, redis_server, upstream
 
 HERE = Path(__file__).parent
-MODELS = (
-    '[models."bench*"]\nprovider = "bench"\n[[prices]]\nprovider = "bench"\nmodel = "*"\ninput = 1.0\noutput = 2.0\n'
-)
+MODELS = """
+[models.bench]
+provider = "bench"
+[models."bench-*"]
+provider = "bench"
+[[prices]]
+provider = "bench"
+model = "*"
+input = 1.0
+output = 2.0
+"""
 BIG = "1_000_000_000"
 
 
@@ -41,10 +49,10 @@ def everything_policies(*, redaction: bool = True) -> dict[str, str]:
     limits = f"requests_per_minute = {BIG}, tokens_per_minute = {BIG}00"
     profile = 'redaction = "strict"\n' if redaction else ""
     return {
-        "keys.toml": f"[tenants.acme]\nbudget = {{ usd_per_month = {BIG} }}\n"
+        "keys.toml": f"[tenants.acme]\nbudget = {{ usd_per_month = 1_000_000 }}\n"
         f'[teams.support]\ntenant = "acme"\nlimits = {{ {limits} }}\n'
         f'[keys.bench]\nhash = "{key_hash()}"\nteam = "support"\nmodels = ["*"]\n{profile}'
-        f"limits = {{ {limits} }}\nbudget = {{ usd_per_month = {BIG}, tokens_per_day = {BIG}00 }}\n",
+        f"limits = {{ {limits} }}\nbudget = {{ usd_per_month = 1_000_000, tokens_per_day = {BIG}00 }}\n",
         "models.toml": MODELS,
         "redaction.toml": '[redaction.strict]\nentities = ["EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE",'
         ' "US_SSN", "IP_ADDRESS"]\naction = "replace"\non_error = "deny"\n',

@@ -115,6 +115,7 @@ http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder}; keepalive_requests 10000000; client_max_body_size 10m;
   client_body_buffer_size 256k;
+  map_hash_bucket_size 256;
   map $http_authorization $known {{ default 0; "Bearer {key}" 1; }}
   upstream provider {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 10000000; }}
   server {{

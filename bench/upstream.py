@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from typing import cast
 
 import uvloop
 
-_MODEL = re.compile(rb'"model":\s*"bench-(\d+)x(\d+)"')
+_MODEL = re.compile(rb'"model":\s*"(?:bench-)?(\d+)x(\d+)"')
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 _CHAT = (
     b'{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"bench","choices":[{"index":0,'
@@ -49,8 +50,7 @@ class Upstream(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import httptools
 
@@ -56,8 +56,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: it is open."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")  # noqa: S101  # INVARIANT: TCP
-        self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not subclass asyncio's
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
     def exchange(self, request: UpstreamRequest, data: bytes) -> Answer:
         """Send a request; its answer comes to the returned one."""
