@@ -47,11 +47,12 @@ INFERENCE = frozenset(
 _HOT: dict[str, Shape] = {"/chat/completions": "chat", "/completions": "completions", "/embeddings": "embeddings"}
 # What else lives below a hot name is opaque and must not share the name: a policy that names "chat" means chatting.
 _BELOW_HOT = {"chat": "stored_completions", "completions": "stored_completions", "embeddings": "stored_embeddings"}
+OTHER = "other"  # every path that has no name here yet: a client's words must not become ours
 OWN_KEY = "/gateway/v1/key"  # what a key may do and what is left of it
 # Every name that a policy's `endpoints` may hold, besides "inference" and "*".
 NAMES = INFERENCE | {
     "assistants", "batches", "chatkit", "containers", "conversations", "evals", "files", "fine_tuning", "messages",
-    "organization", "skills", "stored_completions", "stored_embeddings", "threads", "uploads", "vector_stores",
+    "organization", "other", "skills", "stored_completions", "stored_embeddings", "threads", "uploads", "vector_stores",
     "videos",
 }  # fmt: skip
 
@@ -73,4 +74,5 @@ def find(method: str, path: str, raw_query: str = "") -> Endpoint | None:
     name = segments[0].replace("-", "_")
     if name == "models" and method in ("GET", "HEAD"):
         return Endpoint("models", "models", method, raw, raw_query)
-    return Endpoint(_BELOW_HOT.get(name, name), "opaque", method, raw, raw_query)
+    name = _BELOW_HOT.get(name, name)
+    return Endpoint(name if name in NAMES else OTHER, "opaque", method, raw, raw_query)

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from gateway import __version__
-from gateway.endpoints import Endpoint
-from gateway.errors import ClientGone, Failure, Refusal
+from gateway.endpoints import OTHER, Endpoint
+from gateway.errors import ClientGone, Failure, Reason, Refusal
 from gateway.identity.principal import Principal
 from gateway.limits.pricing import cost
 from gateway.limits.reservation import Basis, Reservation, Usage
@@ -23,6 +23,9 @@ from gateway.policy.permit import Permit, decision_id
 from gateway.reading import Ask
 from gateway.redaction.safe import SafeRequest
 from gateway.routing.plan import Attempt, Plan
+
+UNKNOWN = "(unknown)"  # in a record, for a client's word that means nothing here: it might be a secret in a wrong place
+QUOTING = frozenset({Reason.UNKNOWN_MODEL, Reason.UNKNOWN_PATH})  # whose messages quote such a word
 
 
 class Phase(StrEnum):
@@ -154,7 +157,7 @@ class Exchange:
             "gateway.request_id": self.request_id,
             "timestamp": self.started_at,
             "http.request.method": self.method,
-            "url.path": self.path,
+            "url.path": self.path if self.endpoint is not None and self.endpoint.name != OTHER else UNKNOWN,
             "client.address": self.peer,
             "http.response.status_code": self.status,
             "gateway.ending": self.ending,
@@ -184,7 +187,8 @@ class Exchange:
             to["gen_ai.operation.name"] = self.endpoint.operation
         ask = self.ask
         if ask is not None:
-            to["gen_ai.request.model"] = ask.model
+            known = ask.model is None or self.policy.model(ask.model) is not None
+            to["gen_ai.request.model"] = ask.model if known else UNKNOWN
             to["gen_ai.request.max_tokens"] = ask.max_output_tokens
             to["gen_ai.request.stream"] = ask.stream or None
             to["gen_ai.conversation.id"] = ask.conversation
@@ -209,7 +213,8 @@ class Exchange:
         to["gateway.flags"] = self.flags
         if self.refusal is not None:
             to["error.type"] = self.refusal.reason
-            to["gateway.message"] = self.refusal.message
+            if self.refusal.reason not in QUOTING:
+                to["gateway.message"] = self.refusal.message
         elif self.failure is not None:
             to["error.type"] = self.failure.wire.code
             to["gateway.failure"] = f"{type(self.failure).__name__}: {self.failure.detail}"[:500]
