@@ -83,6 +83,8 @@ async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Ref
     heading = _heading(headers)
     if isinstance(heading, Refusal):
         return heading
+    if "upgrade" in headers and not endpoint.visible:
+        return Refusal(Reason.NO_UPGRADE, "Upgrading the connection (WebSocket) is not supported here.")
     if not _has_body(headers):
         if endpoint.visible and endpoint.shape != "models":
             return Refusal(Reason.BAD_REQUEST, "The request has no body; a JSON object is expected.")
