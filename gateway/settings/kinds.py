@@ -178,8 +178,8 @@ def _base_url(value: object) -> str:
     return str(value).rstrip("/")
 
 
-STORE_SCHEMES = ("memory", "redis", "rediss", "redis+sentinel", "redis+cluster")
-STORE = "memory://, redis://HOST:PORT/DB, rediss://…, redis+sentinel://… or redis+cluster://…"
+STORE_SCHEMES = ("memory", "redis", "rediss")  # Sentinel and Cluster come with a later version
+STORE = "memory://, redis://HOST:PORT/DB or rediss://HOST:PORT/DB"
 
 
 def _store_url(value: object) -> str:

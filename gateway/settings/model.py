@@ -253,6 +253,10 @@ class Settings(BaseSettings):
                 "secrets.master is not set: it is random until the next start, so placeholders change with every "
                 "restart and differ between processes"
             )
+        if self.server.workers > 1:
+            yield "server.workers: this version runs one process; run more gateways on one Redis instead"
+        if self.store.journal is not None:
+            yield "store.journal: this version checks it and does not write it yet"
         for name, one in self.providers.items():
             if (reason := one.missing_key()) is not None:
                 yield f"providers.{name} is optional and left out, and so are its models: {reason}"

@@ -35,10 +35,10 @@ def send(url: str, body: bytes | None, headers: dict[str, str], method: str | No
     request = urllib.request.Request(url, body, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return str(answer.headers).encode() + answer.read()
+            return str(answer.headers).encode() + bytes(answer.read())
     except urllib.error.HTTPError as error:
         with error:
-            return str(error.headers).encode() + error.read()
+            return str(error.headers).encode() + bytes(error.read())
     except OSError as error:
         return str(error).encode()
 

@@ -15,7 +15,7 @@ SERVER = (
 )
 ROOT = "schema, server, health, admin, secrets, store, policies, log, providers"
 PROVIDER = "kind, base_url, api_key, credentials, optional, labels, timeouts"
-STORE = "memory://, redis://HOST:PORT/DB, rediss://…, redis+sentinel://… or redis+cluster://…"
+STORE = "memory://, redis://HOST:PORT/DB or rediss://HOST:PORT/DB"
 HTTP = "an address such as https://api.example.com/v1, without user, password, query or fragment"
 SECRET = "env:NAME (capitals, digits, underscores) or file:PATH, so that no secret stands in a settings file"
 HASH = "sha256: and 64 hex digits in lower case (gateway keys new prints one)"
