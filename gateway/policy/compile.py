@@ -25,7 +25,7 @@ from gateway.policy.compiled import (
 from gateway.policy.entries import Entries, Entry, Rules, read_entries
 from gateway.policy.join import joined_rules, strictest, with_digest
 from gateway.policy.schema import Budget, Limits, not_enforced
-from gateway.toml import Mistake
+from gateway.toml import Loc, Mistake
 
 NO_REDACTION = "none"  # as a level's `redaction`: it adds nothing of its own
 
@@ -69,7 +69,7 @@ class _Compiler:
         self._joined: dict[tuple[str, ...], RedactionProfile | None] = {}
         self._scopes: dict[str, tuple[ScopeTemplate, ...]] = {}
         self._requests: dict[str, RequestRules] = {}
-        self._disabled: dict[str, Disabled | None] = {}
+        self._shared: dict[Loc, Rule] = {}
 
     def policy_set(self) -> PolicySet:
         entries = self._entries
@@ -124,9 +124,15 @@ class _Compiler:
         rule = self._rules.at(entry)
         if table.versions:
             versions = tuple(
-                Version(one.name, one.provider, one.model, one.weight, self._rules.at(entry, "versions", index))
+                Version(
+                    one.name,
+                    one.provider,
+                    one.model,
+                    one.weight,
+                    self._rules.at(entry, "versions", index),
+                    self._disabled_of(entry, "versions", index),
+                )  # fmt: skip
                 for index, one in enumerate(table.versions)
-                if one.disabled is None
             )
         else:
             upstream = table.model or ("*" if name.endswith("*") else name)
@@ -150,7 +156,7 @@ class _Compiler:
 
     def _key(self, name: str, entry: Entry) -> Key:
         table = entry.table
-        rule = self._rules.at(entry)
+        rule = self._rule(entry)
         key_id = table.id or name
         team = self._entries.named["teams"].get(table.team) if table.team is not None else None
         tenant_name = (team.table.tenant if team is not None else None) or table.tenant or "default"
@@ -162,6 +168,8 @@ class _Compiler:
             levels.insert(0, _Level(f"tenant:{tenant_name}", tenant))
         time_zone = tenant.table.time_zone if tenant is not None else "UTC"
         tables = [level.entry.table for level in levels]
+        models = self._groups(levels, "models", ())
+        endpoints = self._groups(levels, "endpoints", ("inference",))
         own = [one for one in tables if one.provider is not None]
         secrets = [("default", table.hash, None, rule)] if table.hash is not None else []
         secrets += [
@@ -175,11 +183,10 @@ class _Compiler:
             rule=rule,
             tenant=tenant_name,
             team=table.team,
-            models=(tuple(table.models or ()), *(tuple(one.models) for one in tables[:-1] if one.models is not None)),
-            endpoints=(
-                frozenset(table.endpoints if table.endpoints is not None else ("inference",)),
-                *(frozenset(one.endpoints) for one in tables[:-1] if one.endpoints is not None),
-            ),
+            models=tuple(group for group, _ in models),
+            model_rules=tuple(rule for _, rule in models),
+            endpoints=tuple(frozenset(group) for group, _ in endpoints),
+            endpoint_rules=tuple(rule for _, rule in endpoints),
             redaction=self._redaction(tables),
             scopes=tuple(scope for level in reversed(levels) for scope in self._scopes_of(level, time_zone)),
             request=joined_rules([self._request_of(level) for level in levels]),
@@ -187,7 +194,7 @@ class _Compiler:
             require=tuple(sorted({pair for one in tables for pair in one.require.items()})),
             labels=tuple(sorted({name: value for one in tables for name, value in one.labels.items()}.items())),
             expires=table.expires,
-            disabled=tuple(one for level in levels if (one := self._disabled_of(level.entry, level.scope)) is not None),
+            disabled=tuple(one for level in levels if (one := self._disabled_of(level.entry)) is not None),
             on_failure=tenant.table.on_failure if tenant is not None else None,
         )
 
@@ -264,16 +271,32 @@ class _Compiler:
             )
         return known
 
-    def _disabled_of(self, entry: Entry, name: str = "") -> Disabled | None:
-        if name and name in self._disabled:
-            return self._disabled[name]
-        table = entry.table.disabled
-        made = None
-        if table is not None:
-            made = Disabled(table.reason, table.until, self._rules.at(entry, "disabled"))
-        if name:
-            self._disabled[name] = made
-        return made
+    def _disabled_of(self, entry: Entry, *at: str | int) -> Disabled | None:
+        table = entry.table
+        for part in at:
+            table = table[part] if isinstance(part, int) else getattr(table, part)
+        if table.disabled is None:
+            return None
+        return Disabled(table.disabled.reason, table.disabled.until, self._rule(entry, *at, "disabled"))
+
+    def _rule(self, entry: Entry, *at: str | int) -> Rule:
+        """A rule that several keys have of one level; it has one number."""
+        place = (*entry.loc, *at)
+        if place not in self._shared:
+            self._shared[place] = self._rules.at(entry, *at)
+        return self._shared[place]
+
+    def _groups(self, levels: list[_Level], name: str, default: tuple[str, ...]) -> list[tuple[tuple[str, ...], Rule]]:
+        """What each level that says any allows, and the line that says so: the key first, which always says one."""
+        key, *above = reversed(levels)
+        groups = []
+        for level in (key, *above):
+            said = getattr(level.entry.table, name)
+            if said is not None:
+                groups.append((tuple(said), self._rule(level.entry, name)))
+            elif level is key:
+                groups.append((default, self._rule(level.entry)))
+        return groups
 
     def _later(self) -> Iterator[Rule]:
         """What was written and is only checked by this version."""

@@ -68,6 +68,7 @@ class Version:
     model: str
     weight: int
     rule: Rule
+    disabled: Disabled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +144,15 @@ class Key:
     expires: datetime | None = None
     disabled: tuple[Disabled, ...] = ()  # the key's own, its team's, its tenant's
     on_failure: Literal["closed", "bounded", "open"] | None = None  # where the tenant is stricter than the process
+    model_rules: tuple[Rule, ...] = ()  # the lines behind `models`, group by group
+    endpoint_rules: tuple[Rule, ...] = ()  # likewise
 
     @property
     def governed(self) -> bool:
-        """Whether cost or text of every call must be visible: it has a token or money limit, or a redaction profile."""
-        return self.redaction is not None or any(
-            limit.unit != "requests" for scope in self.scopes for limit in scope.limits
+        """Whether cost or text of every call must be visible: it has a token or money limit, or a redaction profile,
+        that is not only watched."""
+        return (self.redaction is not None and not self.redaction.shadow) or any(
+            limit.unit != "requests" and not limit.shadow for scope in self.scopes for limit in scope.limits
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from gateway.errors import Rule
 from gateway.policy.compiled import Action, RedactionProfile, RequestRules
+from gateway.policy.parameters import OUTPUT, OUTPUT_NAMES
 
 # From weak to strong; a mask cannot be undone, so it is the stronger one of mask and replace.
 _STRENGTH: Sequence[Action] = ("detect", "replace", "mask", "block")
@@ -79,7 +80,7 @@ def with_digest(profile: RedactionProfile) -> RedactionProfile:
 
 def joined_rules(levels: Iterable[RequestRules]) -> RequestRules:
     """The smallest `max` of each name, every `force` (the higher level's where two differ), every `deny`. `levels`
-    from the highest down."""
+    from the highest down. A lower level forces nothing that a higher one denies, and no more than a `max`."""
     most: dict[str, tuple[int, Rule]] = {}
     force: dict[str, tuple[object, Rule]] = {}
     deny: dict[str, Rule] = {}
@@ -88,11 +89,19 @@ def joined_rules(levels: Iterable[RequestRules]) -> RequestRules:
             if name not in most or value < most[name][0]:
                 most[name] = (value, rule)
         for name, forced, rule in level.force:
-            force.setdefault(name, (forced, rule))
+            if name not in deny:
+                force.setdefault(name, (forced, rule))
         for name, rule in level.deny:
             deny.setdefault(name, rule)
     return RequestRules(
         tuple((name, value, rule) for name, (value, rule) in most.items()),
-        tuple((name, value, rule) for name, (value, rule) in force.items()),
+        tuple((name, _at_most(most, name, value), rule) for name, (value, rule) in force.items()),
         tuple(deny.items()),
     )
+
+
+def _at_most(most: Mapping[str, tuple[int, Rule]], name: str, value: object) -> object:
+    for capped in (name, OUTPUT if name in OUTPUT_NAMES else name):
+        if capped in most and isinstance(value, int | float) and value > most[capped][0]:
+            value = most[capped][0]
+    return value

@@ -318,8 +318,10 @@ def test_a_money_limit_refuses_what_has_no_price(limits: str, model: str, refusa
         ("max = { output_tokens = 100 }", "/chat/completions", {"max_tokens": 101}, "max_tokens"),
         ("max = { output_tokens = 100 }", "/chat/completions", {"max_completion_tokens": 101}, "max_completion_tokens"),
         (
-            "max = { output_tokens = 100 }", "/chat/completions",
-            {"max_tokens": 101, "max_completion_tokens": 1}, "max_tokens",
+            "max = { output_tokens = 100 }",
+            "/chat/completions",
+            {"max_tokens": 101, "max_completion_tokens": 1},
+            "max_tokens",
         ),
         ("max = { output_tokens = 100 }", "/responses", {"max_output_tokens": 101}, "max_output_tokens"),
         ("max = { output_tokens = 100 }", "/responses", {}, {"max_output_tokens": 100}),
@@ -346,9 +348,7 @@ def test_a_money_limit_refuses_what_has_no_price(limits: str, model: str, refusa
         ("deny = ['tools.function']", "/chat/completions", {"functions": [{"name": "f"}]}, "functions"),
     ],
 )
-def test_request_rules(
-    request_rules: str, path: str, body: dict[str, Any], edits: dict[str, object] | str
-) -> None:
+def test_request_rules(request_rules: str, path: str, body: dict[str, Any], edits: dict[str, object] | str) -> None:
     text = f'[keys.bot]\nmodels = ["chat"]\n[keys.bot.request]\n{request_rules}\n'
     asked = ask(path, {"model": "chat", **body})
     if isinstance(edits, dict):
@@ -405,11 +405,10 @@ each.session.budget = { tokens_total = 5 }
     digest = hashlib.sha256(b"ann@example.com").hexdigest()
     names = [scope.id for scope in scopes]
     users = [name for name in names if "|user:" in name]
-    assert names == [
+    assert set(names) == {
         "key:k_1", "key:k_1|model:cha*", "key:k_1|model:@cheap", *users, "team:t", "tenant:acme",
-    ] or sorted(names) == sorted(
-        ["key:k_1", "key:k_1|model:cha*", "key:k_1|model:@cheap", *users, "team:t", "tenant:acme"]
-    )  # fmt: skip
+    }  # fmt: skip
+    assert len(set(names)) == len(names)
     assert len(users) == 1
     assert len(users[0].removeprefix("key:k_1|user:")) >= 16
     assert digest.startswith(users[0].removeprefix("key:k_1|user:"))
@@ -451,7 +450,8 @@ def test_the_list_of_models_is_the_keys_own(models: str, shown: list[str]) -> No
 )
 def test_one_model(path: str, found: str | int) -> None:
     text = '[keys.bot]\nmodels = ["chat", "any/*", "gone", "paused"]\n'
-    shown = visible_models(permitted(text, ask(path, method="GET")))
+    verdict = decided(text, ask(path, method="GET"))
+    shown = visible_models(verdict) if isinstance(verdict, Permit) else verdict
     if isinstance(found, str):
         assert isinstance(shown, dict)
         assert (shown["id"], shown["object"]) == (found, "model")

@@ -1,0 +1,140 @@
+"""What a caller may ask of a model: a key's `request` rules on one body. Pure.
+
+`max` and `deny` hold wherever a JSON body of an inference call was read. What is set on the way out (`force`, and a
+`max` of output tokens that the caller left open) is set where the endpoint is known to take it: an endpoint refuses a
+parameter that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from gateway.errors import Reason, Refusal, Rule
+from gateway.json_object import BadJson, has_duplicates, parse_object
+from gateway.policy.compiled import RequestRules
+from gateway.reading import Ask
+
+OUTPUT = "output_tokens"  # the contract's one name of what endpoints name differently
+OUTPUT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+# What the output limit is called where the caller set none. Chat's older `max_tokens` is refused by reasoning models.
+_OUTPUT_OF = {"chat": "max_completion_tokens", "completions": "max_tokens", "responses": "max_output_tokens"}
+# Both are frozen at OpenAI (API reference, Completions and Embeddings); chat and responses take what is new.
+_TAKES = {
+    "completions": frozenset((
+        "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "n", "presence_penalty",
+        "seed", "stop", "suffix", "temperature", "top_p", "user",
+    )),
+    "embeddings": frozenset(("dimensions", "encoding_format", "user")),
+}  # fmt: skip
+Edits = tuple[tuple[str, object], ...]
+
+
+def govern(rules: RequestRules, ask: Ask) -> Edits | Refusal:
+    """The parameters to set on the way out, or the first rule that the body breaks."""
+    if not (rules.max or rules.force or rules.deny) or not ask.endpoint.inference or ask.body is None:
+        return ()
+    if has_duplicates(ask.body, ask.fields):  # a provider may take the other one of the two
+        return Refusal(Reason.BAD_REQUEST, "The JSON body of your request holds a key twice; send each key once.")
+    types = _tool_types(ask) if any(name.startswith("tools.") for name, _ in rules.deny) else ()
+    for name, rule in rules.deny:
+        if (refusal := _denied(name, rule, ask, types)) is not None:
+            return refusal
+    for name, most, rule in rules.max:
+        if (refusal := _too_much(name, most, rule, ask)) is not None:
+            return refusal
+    return tuple(_edits(rules, ask))
+
+
+def _is_set(ask: Ask, name: str) -> bool:
+    raw = ask.fields.get(name)
+    return raw is not None and bytes(raw) != b"null"
+
+
+def _denied(name: str, rule: Rule, ask: Ask, types: tuple[str, ...] | None) -> Refusal | None:
+    kind = name.removeprefix("tools.")
+    if kind != name:
+        return _denied_tool(kind, rule, ask, types)
+    for own in OUTPUT_NAMES if name == OUTPUT else (name,):
+        if _is_set(ask, own):
+            return Refusal(
+                Reason.PARAMETER_NOT_ALLOWED, f"This key may not set '{own}'; send the request without it.", own, rule
+            )
+    return None
+
+
+def _denied_tool(kind: str, rule: Rule, ask: Ask, types: tuple[str, ...] | None) -> Refusal | None:
+    """A tool by its type, in all its versions (`web_search_preview`, `web_search_2025_08_26`), and by the parameters
+    that bring the same tool under another name."""
+    message = f"This key may not use the tool '{kind}'; send the request without it."
+    if types is None or any(one == kind or one.startswith(f"{kind}_") for one in types):
+        return Refusal(Reason.PARAMETER_NOT_ALLOWED, message, "tools", rule)
+    other = {"web_search": "web_search_options", "function": "functions"}.get(kind)
+    if other is not None and _is_set(ask, other):
+        return Refusal(Reason.PARAMETER_NOT_ALLOWED, message, other, rule)
+    return None
+
+
+def _tool_types(ask: Ask) -> tuple[str, ...] | None:
+    """The types of the tools asked for; None where one cannot be told, since it says its type twice."""
+    raw = ask.fields.get("tools")
+    if raw is None:
+        return ()
+    try:
+        tools = msgspec.json.decode(raw, type=list[msgspec.Raw])
+    except msgspec.MsgspecError:
+        return ()  # no array: the provider refuses it in its own words
+    types = []
+    for tool in tools:
+        if not bytes(tool).startswith(b"{"):
+            continue
+        try:
+            kind = parse_object(bytes(tool), frozenset((b"type",))).get("type")
+        except BadJson:
+            return None
+        said = msgspec.json.decode(kind) if kind is not None else None
+        if isinstance(said, str):
+            types.append(said)
+    return tuple(types)
+
+
+def _too_much(name: str, most: int, rule: Rule, ask: Ask) -> Refusal | None:
+    for own in OUTPUT_NAMES if name == OUTPUT else (name,):
+        if not _is_set(ask, own):
+            continue
+        asked = _decoded(ask, own)
+        if isinstance(asked, bool) or not isinstance(asked, int | float):
+            message = f"'{own}' must be a number of at most {most} for this key."
+        elif asked > most:
+            message = f"This key may ask for at most {most} in '{own}', and the request asks for {asked}; lower it."
+        else:
+            continue
+        return Refusal(Reason.PARAMETER_NOT_ALLOWED, message[:300], own, rule)
+    return None
+
+
+def _decoded(ask: Ask, name: str) -> object:
+    try:
+        return msgspec.json.decode(ask.fields[name])
+    except msgspec.MsgspecError:
+        return None
+
+
+def _edits(rules: RequestRules, ask: Ask) -> Iterator[tuple[str, object]]:
+    there = [own for own in OUTPUT_NAMES if _is_set(ask, own)]
+    output_name = _OUTPUT_OF.get(ask.endpoint.name)
+    bounded = bool(there)
+    for name, value, _ in rules.force:
+        if name == OUTPUT:
+            for own in there or ((output_name,) if output_name is not None else ()):
+                yield own, value
+            bounded = True
+        elif ask.endpoint.visible or ask.endpoint.name == "responses":
+            takes = _TAKES.get(ask.endpoint.name)
+            if takes is None or name in takes or name in ask.fields:
+                yield name, value
+                bounded = bounded or name in OUTPUT_NAMES
+    most = next((most for name, most, _ in rules.max if name == OUTPUT), None)
+    if most is not None and not bounded and output_name is not None:
+        yield output_name, most
