@@ -123,17 +123,7 @@ class _Compiler:
         table = entry.table
         rule = self._rules.at(entry)
         if table.versions:
-            versions = tuple(
-                Version(
-                    one.name,
-                    one.provider,
-                    one.model,
-                    one.weight,
-                    self._rules.at(entry, "versions", index),
-                    self._disabled_of(entry, "versions", index),
-                )  # fmt: skip
-                for index, one in enumerate(table.versions)
-            )
+            versions = tuple(self._version(entry, index) for index in range(len(table.versions)))
         else:
             upstream = table.model or ("*" if name.endswith("*") else name)
             versions = (Version("default", table.provider, upstream, 100, rule),)
@@ -146,6 +136,12 @@ class _Compiler:
             tuple(table.fallback),
             self._disabled_of(entry),
         )
+
+    def _version(self, entry: Entry, index: int) -> Version:
+        one = entry.table.versions[index]
+        rule = self._rules.at(entry, "versions", index)
+        disabled = self._disabled_of(entry, "versions", index)
+        return Version(one.name, one.provider, one.model, one.weight, rule, disabled)
 
     def _price(self, entry: Entry) -> Price:
         table = entry.table

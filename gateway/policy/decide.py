@@ -28,17 +28,9 @@ def decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Per
             return _disabled(disabled, "This key")
     if (refusal := _endpoint(key, ask)) is not None:
         return refusal
-    models: tuple[tuple[Model, str], ...] = ()
     if ask.endpoint.shape == "models":
-        name = _model_of_path(ask)
-        if name is None:
-            models = tuple(_listed(policy, key, now))
-        else:
-            one = _model(policy, key, name, now)
-            if isinstance(one, Refusal):
-                return one
-            models = (one,)
-        return Permit(policy, principal, ask, key.rule, models, require=key.require, labels=key.labels)
+        return _shown_models(policy, principal, ask, now)
+    models: tuple[tuple[Model, str], ...] = ()
     provider = None
     if ask.model is not None:
         found = _model(policy, key, ask.model, now)
@@ -194,14 +186,15 @@ def _unpriced(
     today = datetime.fromtimestamp(now, UTC).date()
     model, rest = models[0]
     for version in model.versions:
-        if not _fits(policy, key, version) or (version.name != ask.version if ask.version else version.weight == 0):
+        wanted = version.name == ask.version if ask.version is not None else version.weight > 0
+        if not wanted or not _fits(policy, key, version):
             continue
         upstream = rest if version.model == "*" else version.model
         if policy.price(version.provider, upstream, today) is None:
             return Refusal(
                 Reason.UNPRICED_MODEL,
-                f"This key has a limit in USD, and the model '{upstream[:100]}' of the provider '{version.provider}' has "
-                "no price; it needs a row in [[prices]].",
+                f"This key has a limit in USD, and the model '{upstream[:100]}' of the provider '{version.provider}' "
+                "has no price; it needs a row in [[prices]].",
                 "model",
                 rule,
             )
@@ -211,6 +204,19 @@ def _unpriced(
 def _fits(policy: PolicySet, key: Key, version: Version) -> bool:
     facts = policy.providers.get(version.provider)
     return facts is not None and facts.available and set(key.require) <= set(facts.labels)
+
+
+def _shown_models(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Permit | Refusal:
+    key, name = principal.key, _model_of_path(ask)
+    models: tuple[tuple[Model, str], ...]
+    if name is None:
+        models = tuple(_listed(policy, key, now))
+    else:
+        found = _model(policy, key, name, now)
+        if isinstance(found, Refusal):
+            return found
+        models = (found,)
+    return Permit(policy, principal, ask, key.rule, models, require=key.require, labels=key.labels)
 
 
 def _model_of_path(ask: Ask) -> str | None:
