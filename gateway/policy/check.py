@@ -9,11 +9,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gateway.policy.compiled import ProviderFacts
-from gateway.policy.entries import Entries, Entry, suggestion
+from gateway.policy.entries import Entries, Entry
+from gateway.policy.near import suggestion
 from gateway.policy.schema import ENTITIES
 from gateway.toml import Mistake
 
 NO_REDACTION = "none"
+# Body parameters that `request.force` may not set, and what sets them.
+UNFORCED = {
+    "model": "what a key may use stands in `models`",
+    "messages": "it is what the caller says",
+    "prompt": "it is what the caller says",
+    "input": "it is what the caller says",
+    "stream": "the caller's library waits for what it asked",
+    "stream_options": "the gateway sets it, to see the usage",
+}
 RESERVED = frozenset("|:\n\r\t")  # separators of counters' ids
 
 
@@ -25,7 +35,7 @@ def disagreements(entries: Entries, providers: Mapping[str, ProviderFacts]) -> I
                 yield entry.mistake(
                     "has a name that it may not have", "up to 100 characters, none of | : or line breaks"
                 )
-    groups = {group for _, entry in entries.good("models") for group in entry.table.groups}
+    groups = _groups(entries)
     if entries.defaults is not None and entries.defaults.table is not None:
         yield from _profile_named(entries, entries.defaults)
     for section in ("tenants", "teams", "keys"):
@@ -38,11 +48,15 @@ def disagreements(entries: Entries, providers: Mapping[str, ProviderFacts]) -> I
     yield from _fallbacks(entries)
     for _, entry in entries.good("redaction"):
         yield from _profile(entry)
-    for entry in entries.prices:
-        if entry.table is not None:
-            yield from _provider(providers, entry, entry.table.provider, "provider")
-            if "*" in entry.table.model[:-1]:
-                yield entry.mistake("has a * inside", "a * only at the end of a model's name", "model")
+    yield from _prices(entries, providers)
+
+
+def _groups(entries: Entries) -> set[str]:
+    """Every group that a model is in; a model with a mistake elsewhere is in its groups all the same."""
+    said = [
+        entry.written.get("groups") for entry in entries.named["models"].values() if isinstance(entry.written, dict)
+    ]
+    return {group for groups in said if isinstance(groups, list) for group in groups if isinstance(group, str)}
 
 
 def _known(entries: Entries, section: str, name: str) -> bool:
@@ -74,6 +88,7 @@ def _level(
 ) -> Iterator[Mistake]:
     table = entry.table
     yield from _profile_named(entries, entry)
+    yield from _force(entry)
     if table.provider is not None:
         yield from _provider(providers, entry, table.provider, "provider")
     for index, pattern in enumerate(table.models or ()):
@@ -183,18 +198,51 @@ def _model(entries: Entries, providers: Mapping[str, ProviderFacts], name: str, 
 
 
 def _fallbacks(entries: Entries) -> Iterator[Mistake]:
-    """A model that falls back to itself, by however many others."""
+    """A model that falls back to itself, by however many others; each circle is told once."""
     falls = {name: tuple(entry.table.fallback) for name, entry in entries.good("models")}
+    told = set[str]()
     for name, entry in entries.good("models"):
-        seen, waiting = set[str](), list(falls[name])
-        while waiting:
-            one = waiting.pop()
-            if one == name:
-                yield entry.mistake("falls back to itself in the end", "a chain that ends", "fallback")
-                break
-            if one not in seen:
-                seen.add(one)
-                waiting += falls.get(one, ())
+        circle = None if name in told else _circle(falls, name)
+        if circle is not None:
+            told.update(circle)
+            way = " → ".join((*circle, name))
+            yield entry.mistake(f"falls back to itself: {way}", "a chain of models that ends", "fallback")
+
+
+def _circle(falls: Mapping[str, tuple[str, ...]], start: str) -> tuple[str, ...] | None:
+    """The shortest way from a model back to itself, both ends being it; None where there is none."""
+    ways: list[tuple[str, ...]] = [(start,)]
+    seen = {start}
+    for way in ways:
+        for following in falls.get(way[-1], ()):
+            if following == start:
+                return way
+            if following not in seen:
+                seen.add(following)
+                ways.append((*way, following))
+    return None
+
+
+def _prices(entries: Entries, providers: Mapping[str, ProviderFacts]) -> Iterator[Mistake]:
+    rows: dict[tuple[object, ...], Entry] = {}
+    for entry in entries.prices:
+        row = entry.table
+        if row is None:
+            continue
+        yield from _provider(providers, entry, row.provider, "provider")
+        if "*" in row.model[:-1]:
+            yield entry.mistake("has a * inside", "a * only at the end of a model's name", "model")
+        first = rows.setdefault((row.provider, row.model, row.since), entry)
+        if first is not entry:
+            what = f"prices what {first.document.file}:{first.line()} prices"
+            yield entry.mistake(what, "one row for a provider, model and since")
+
+
+def _force(entry: Entry) -> Iterator[Mistake]:
+    """Policy chooses models and what is metered in other ways, which are checked; a forced parameter is not."""
+    for name in entry.table.request.force:
+        if name in UNFORCED:
+            yield entry.mistake(f"may not be forced: {UNFORCED[name]}", "another parameter", "request", "force", name)
 
 
 def _profile(entry: Entry) -> Iterator[Mistake]:

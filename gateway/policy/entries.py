@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from gateway.errors import Rule
+from gateway.policy.near import suggestion
 from gateway.policy.schema import SECTIONS, TOP, Defaults, PriceTable, Table
 from gateway.toml import Document, Loc, Mistake, parse
 
@@ -25,6 +26,14 @@ class Entry:
     def line(self, *more: str | int) -> int:
         """The line of something in it."""
         return self.document.line((*self.loc, *more)) or 1
+
+    @property
+    def written(self) -> Any:
+        """What stands there, right or wrong."""
+        value: Any = self.document.values
+        for part in self.loc:
+            value = value[part]
+        return value
 
     def mistake(self, what: str, allowed: str, *more: str | int) -> Mistake:
         """A mistake at something in it."""
@@ -134,7 +143,7 @@ def _table(document: Document, loc: Loc, value: Any, shape: type[Table]) -> tupl
     try:
         return shape.model_validate(value), []
     except ValidationError as error:
-        return None, [_said(document, loc, shape, one) for one in error.errors(include_url=False, include_input=False)]
+        return None, [_said(document, loc, shape, one) for one in error.errors(include_url=False)]
 
 
 def _said(document: Document, loc: Loc, shape: type[Table], error: Any) -> Mistake:
@@ -154,7 +163,9 @@ def _said(document: Document, loc: Loc, shape: type[Table], error: Any) -> Mista
             line = document.line((*loc, *inner[:-1])) or 1
             what, allowed = f"{name} is missing", _allowed_for(str(inner[-1]))
         case "literal_error":
-            what, allowed = f"{name} is none of what it may be", str(context["expected"])
+            words = re.findall("'([^']*)'", str(context["expected"]))
+            near = suggestion(error["input"], words) if isinstance(error["input"], str) else ""
+            what, allowed = f"{name} is none of what it may be{near}", str(context["expected"])
         case "string_pattern_mismatch":
             what, allowed = f"{name} has characters that it may not have", f"what matches {context['pattern']}"
         case "greater_than_equal" | "less_than_equal":
@@ -162,7 +173,9 @@ def _said(document: Document, loc: Loc, shape: type[Table], error: Any) -> Mista
         case "tuple_type" | "list_type":
             what, allowed = f"{name} is not an array", '[…], such as ["a", "b"]'
         case "dict_type" | "model_type" | "model_attributes_type":
-            what, allowed = f"{name} is not a table", "a table: { key = value } or [table.name]"
+            known = _keys_at(shape, inner)
+            what = f"{name} is not a table"
+            allowed = f"a table with: {', '.join(sorted(known))}" if known else "a table: { key = value }"
         case "int_type" | "int_from_float":
             what, allowed = f"{name} is not an integer", "an integer"
         case "string_type":
@@ -179,7 +192,10 @@ def _allowed_for(key: str) -> str:
         "provider": "the name of a provider in config.toml",
         "entities": 'entities = ["EMAIL_ADDRESS", …]',
         "reason": 'reason = "…": callers read it',
-    }.get(key, "it must be there")
+        "model": "the provider's own name of the model",
+        "input": "USD per million tokens",
+        "output": "USD per million tokens; 0 where the model has none",
+    }.get(key, f"{key} = …")
 
 
 def _keys_at(shape: type[Table], loc: Loc) -> set[str]:
@@ -205,9 +221,3 @@ def _inner(annotation: Any) -> Any:
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Table)
-
-
-def suggestion(word: str, allowed: Iterable[str]) -> str:
-    """`, did you mean 'models'?` or nothing."""
-    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
-    return f", did you mean '{near[0]}'?" if near else ""

@@ -6,16 +6,19 @@ line). Messages name types and numbers and never repeat a text, which might be a
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from gateway.endpoints import NAMES
 from gateway.identity.secrets import parse_hash
+from gateway.policy.expressions import explodes
+from gateway.policy.near import suggestion
 
 MOST = 10**15  # requests or tokens: more is a slip of the pen, and Lua counts exactly up to 2**53
 MOST_USD = 10**6  # USD: nano-USD of sums stay below 2**53
@@ -57,7 +60,7 @@ def noun(value: object) -> str:
     """What kind of value it is, without saying which."""
     for kind, name in (
         (bool, "true or false"), (str, "a text"), (int, "an integer"), (float, "a number with a fraction"),
-        (dict, "a table"), (list, "an array"), (date, "a date"),
+        (dict, "a table"), (list, "an array"), (date, "a date"), (time, "a time"),
     ):  # fmt: skip
         if isinstance(value, kind):
             return name
@@ -156,9 +159,11 @@ def _hash(value: object) -> bytes:
 
 def _zone(value: object) -> str:
     text = _text(value)
-    if text not in available_timezones():
-        raise wrong("is no time zone", "a name such as Europe/Berlin or UTC")
-    ZoneInfo(text)
+    try:
+        ZoneInfo(text)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        near = suggestion(text, available_timezones())
+        raise wrong(f"is no time zone{near}", "a name such as Europe/Berlin or UTC") from None
     return text
 
 
@@ -173,15 +178,16 @@ def _regex(value: object) -> str:
         raise wrong(f"is no regular expression: {error.msg}", allowed) from None
     if compiled.search("") is not None:
         raise wrong("matches the empty text", allowed)
-    if re.search(r"\([^()]*[+*}][^()]*\)[+*{]", text):
-        raise wrong("could take for ever: it repeats a group that repeats itself", allowed)
+    if explodes(text):
+        raise wrong("could take for ever on some text: it repeats what can be divided in several ways", allowed)
     return text
 
 
 def _endpoint(value: object) -> str:
     text = _text(value)
     if text != "*" and text != "inference" and text not in NAMES:
-        raise wrong("is no endpoint", f"inference, *, or {', '.join(sorted(NAMES))}")
+        near = suggestion(text, NAMES | {"inference"})
+        raise wrong(f"is no endpoint{near}", f"inference, *, or {', '.join(sorted(NAMES))}")
     return text
 
 
@@ -191,6 +197,21 @@ def _price(value: object) -> int:
         what = f"is {value}" if isinstance(value, int | float) and not isinstance(value, bool) else f"is {noun(value)}"
         raise wrong(what, "USD per million tokens, from 0 to 1000000")
     return -(-nano(value) // 10**6)
+
+
+def _json(value: object) -> object:
+    """A value that a JSON body can hold."""
+    if isinstance(value, date | time) or (isinstance(value, float) and not math.isfinite(value)):
+        raise wrong(f"is {noun(value)}, and a body cannot hold one", "what JSON has: texts, numbers, true, false, …")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _json(one)
+    return value
+
+
+def _country(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[A-Z]{2}", value):
+        raise wrong("is no country", "two letters of ISO 3166, such as DE or US")
+    return value
 
 
 def _as_table(value: object) -> object:
@@ -272,7 +293,7 @@ class DisabledTable(Table):
 
 class RequestTable(Table):
     max: dict[str, Whole] = Field(default_factory=dict)
-    force: dict[str, Any] = Field(default_factory=dict)
+    force: dict[str, Annotated[Any, PlainValidator(_json)]] = Field(default_factory=dict)
     deny: tuple[Text, ...] = ()
 
 
@@ -373,7 +394,7 @@ class ProfileTable(Table):
     input: Flag = True
     output: Flag = False
     shadow: Flag = False
-    countries: tuple[Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Z]{2}$")], ...] = ()
+    countries: tuple[Annotated[str, PlainValidator(_country)], ...] = ()
     score: Annotated[float, PlainValidator(_score)] = 0.4
     scores: dict[str, Annotated[float, PlainValidator(_score)]] = Field(default_factory=dict)
     allow: tuple[Text, ...] = ()
