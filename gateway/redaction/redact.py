@@ -21,7 +21,7 @@ from gateway.redaction.gate import Gate
 from gateway.redaction.placeholders import LITERAL, LOOKS_LIKE, Placeholders, tenant_key
 from gateway.redaction.safe import Coverage, SafeRequest
 from gateway.redaction.spans import Span
-from gateway.redaction.walk import Walk, walk
+from gateway.redaction.walk import Walk, clean_fields, walk
 
 REMEMBERED = 50_000  # texts whose spans are kept
 MASK = "*"
@@ -51,6 +51,10 @@ class Redaction:
         if ask.body is None:
             return SafeRequest(None, coverage=Coverage(profile.name))
         began = self._clock.monotonic()
+        gate = self._gate(profile)
+        if (clean := clean_fields(ask.fields, gate.may_hold)) is not None:
+            searched = Coverage(profile.name, clean[0], clean[1], milliseconds=self._since(began))
+            return SafeRequest(ask.body, coverage=searched)
         try:
             found = walk(ask.body, ask.fields)
         except BadJson as error:
@@ -71,7 +75,7 @@ class Redaction:
             unscanned=tuple(sorted(found.unscannable)),
         )
         try:
-            spans, hits = await self._spans(texts, profile)
+            spans, hits = await self._spans(texts, profile, gate)
         except AnalyzerFailure as failure:
             if profile.on_error == "deny":
                 raise
@@ -84,9 +88,8 @@ class Redaction:
     def _since(self, began: float) -> float:
         return (self._clock.monotonic() - began) * 1000
 
-    async def _spans(self, texts: Sequence[str], profile: RedactionProfile) -> tuple[list[Found], int]:
+    async def _spans(self, texts: Sequence[str], profile: RedactionProfile, gate: Gate) -> tuple[list[Found], int]:
         """What each text holds, and how many were known. Raises AnalyzerFailure."""
-        gate = self._gate(profile)
         found: list[Found] = [()] * len(texts)
         new: dict[int, bytes] = {}
         hits = 0

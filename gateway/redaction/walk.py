@@ -8,6 +8,7 @@ arguments are JSON inside of a string; their leaves are scanned, their shape sta
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,8 @@ _NAMES = frozenset(("role", "type", "id", "tool_call_id", "call_id", "detail", "
 _UNSCANNABLE = {
     "image_url": "image", "input_image": "image", "input_audio": "audio", "file": "file", "input_file": "file",
 }  # fmt: skip
+_UNSCANNABLE_BYTES = tuple(f'"{key}"'.encode() for key in _UNSCANNABLE)
+_NUMBERS = re.compile(rb"[\[\s]+-?[0-9]")
 _JSON_TEXT = frozenset(("arguments",))
 SHORTEST_NUMBER = 7  # digits of a number in a tool call's arguments that may be somebody's
 
@@ -77,6 +80,33 @@ class Walk:
             write()
         values = {name: _dump(self._trees[name]) for name in self._touched}
         return splice(self.body, self.fields, values) if values else self.body
+
+
+def clean_fields(fields: Mapping[str, msgspec.Raw], may_hold: Callable[[str], bool]) -> tuple[int, int] | None:
+    """Whether it can be seen in the bytes alone, without decoding, that a request holds nothing: how many values were
+    searched, and how many bytes. None proves nothing, and then everything is walked.
+
+    Sound because JSON's punctuation only stands between texts, where it can join nothing that `may_hold` looks for,
+    and because text with escapes other than a line's end is not judged here.
+    """
+    values = size = 0
+    for name, raw in fields.items():
+        if name in NOT_TEXT:
+            continue
+        value = bytes(raw)
+        if value[:1] not in (b'"', b"[", b"{"):
+            continue
+        if b"\\" in value:
+            value = value.replace(b"\\n", b"\n")
+            if b"\\" in value:
+                return None
+        if any(kind in value for kind in _UNSCANNABLE_BYTES) or may_hold(value.decode("utf-8", "surrogateescape")):
+            return None
+        if _NUMBERS.match(value) is not None:  # a prompt in tokens
+            return None
+        values += 1
+        size += len(value)
+    return values, size
 
 
 def walk(body: bytes, fields: Mapping[str, msgspec.Raw]) -> Walk:

@@ -46,7 +46,7 @@ BAD = [
     (b'{"model": null, "messages": []}', 400, "model"),
     (b'{"model": "plain", "model": "echo", "messages": []}', 400, None),
     (b'{"model": "plain", "mod\\u0065l": "echo", "messages": []}', 400, None),
-    (b'{"model": "plain", "messages": [{"role": "user", "content": "a", "content": "b"}]}', 400, None),
+    (b'{"model": "plain", "messages": [{"role": "user", "content": "a@example.com", "content": "b"}]}', 400, None),
     (b'{"model": "plain", "messages": [], "stream": "yes"}', 400, "stream"),
     (b'{"model": "plain", "messages": [], "max_tokens": -1}', 400, "max_tokens"),
     (b'{"model": "plain", "messages": [], "max_tokens": 1.5}', 400, "max_tokens"),
