@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.policy.compile import compile_policies
 from gateway.policy.compiled import ProviderFacts
+from gateway.policy.files import PoliciesBroken, PolicyFiles, Unreadable, load
 from gateway.toml import Mistake
 
 PROVIDERS = {"up": ProviderFacts("up", "openai", (("region", "eu"),))}
@@ -36,6 +39,17 @@ BROKEN: list[tuple[str, str, int, str, str]] = [
         4, "unknown key 'usd_per_month' in keys.bot.limits", "concurrent_requests",
     ),
     ("a wrong type", f'[keys.bot]\n{H}\nmodels = "chat"\n', 3, "keys.bot.models is not an array", "["),
+    ("a number as a name", f"[keys.bot]\n{H}\nmodels = [1]\n", 3, "keys.bot.models[0] is an integer", "a text"),
+    ("a section that is none", "keys = 1\n", 1, "keys is not a table", "[keys.NAME]"),
+    (
+        "a burst of a month", f"[keys.bot]\n{H}\nbudget.usd_per_month = {{ limit = 1, burst = 2 }}\n",
+        3, "unknown key 'burst'", "warn_at",
+    ),
+    (
+        "more digits than a number has", f"[keys.bot]\n{H}\nbudget.tokens_total = 10_000_000_000_000_000_000\n",
+        3, "limit is 1000", "from 1 to",
+    ),
+    ("a value without quotes", "[keys.bot]\nteam = x\n", 2, "not valid TOML", "quotes"),
     ("a table that is none", "[keys]\nbot = 1\n", 2, "keys.bot is not a table", "key = value"),
     ("prices that are a table", "[prices]\n", 1, "prices is not an array of tables", "[[prices]]"),
     ("no hash", "[keys.bot]\n", 1, "keys.bot has no hash", "sha256:"),
@@ -292,3 +306,13 @@ def test_a_table_that_is_wrong_by_itself_is_known_all_the_same() -> None:
     files = {"p.toml": f'[keys.bot]\n{H}\nteam = "t"\nmodels = ["@cheap", "m"]\n[teams.t]\nx = 1\n'
              '[models.m]\nprovider = "up"\ngroups = ["cheap"]\ny = 1\n'}  # fmt: skip
     assert [mistake.line for mistake in mistakes(files)] == [6, 10]
+
+
+def test_folders_and_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match=r"cannot be read: no such file or directory; a folder with \*\.toml files"):
+        load(tmp_path / "none")
+    (tmp_path / "a.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(Unreadable, match="is not UTF-8 text"):
+        load(tmp_path)
+    with pytest.raises(PoliciesBroken):
+        PolicyFiles(tmp_path, lambda: PROVIDERS, state=tmp_path / "state")
