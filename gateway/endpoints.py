@@ -8,15 +8,15 @@ decodes it too; what is sent on is the raw path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
+
+import msgspec
 
 Shape = Literal["chat", "completions", "embeddings", "models", "key", "opaque"]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """`path` is the raw path below /v1, query excluded, as it came."""
 
     name: str

@@ -7,9 +7,10 @@ and the end is what settles and records it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from gateway import __version__
 from gateway.endpoints import OTHER, Endpoint
@@ -71,8 +72,7 @@ class IllegalMove(Exception):
     """A programming error: the lifecycle table has no such move."""
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """One request and what became of it. Times are monotonic seconds."""
 
     request_id: str
@@ -107,7 +107,7 @@ class Exchange:
     response_id: str | None = None
     response_model: str | None = None
     finish_reasons: tuple[str, ...] = ()
-    flags: list[str] = field(default_factory=list)
+    flags: list[str] = msgspec.field(default_factory=list)
 
     def enter(self, phase: Phase) -> None:
         """Move on. Raises IllegalMove when the table does not allow it."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
+from msgspec import structs
 
 from gateway.endpoints import Endpoint
 from gateway.envelopes import failed, refused
@@ -294,5 +295,5 @@ def _final_usage(exchange: Exchange) -> Usage:
         return Usage(basis=Basis.NOTHING)
     used = counted(exchange, 0)
     if exchange.ask is not None and not exchange.ask.stream and exchange.reservation is not None:
-        return replace(used, output_tokens=exchange.reservation.estimate.output_tokens, basis=Basis.ABANDONED)
+        return structs.replace(used, output_tokens=exchange.reservation.estimate.output_tokens, basis=Basis.ABANDONED)
     return used

@@ -6,8 +6,9 @@ Every method says what it may raise; anything else that is raised is a bug and e
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from gateway.limits.reservation import Usage
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
@@ -68,8 +69,7 @@ class TokenCounter(Protocol):
         """Tokens of a text for a model, exactly; None where its ranks are not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """A request to a provider, framed by us: `headers` holds neither hop-by-hop fields nor a client's credential."""
 
     method: str
@@ -125,12 +125,11 @@ class Provider(Protocol):
         """The usage that a whole (not streamed) answer reports; None if there is none or it is not credible."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The head of our answer to the client."""
 
     status: int
-    headers: tuple[tuple[str, str], ...] = field(default=())
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Arrival(Protocol):

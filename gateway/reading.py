@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import msgspec
@@ -33,15 +32,14 @@ READ_KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What is asked. `fields` holds the body's top-level values undecoded, so that what is not touched leaves as it
     came; it is empty where the body is not a JSON object. `body` is None where there is none or it streams through,
     and then `rest` is what there is to stream."""
 
     endpoint: Endpoint
     body: bytes | None
-    fields: Mapping[str, msgspec.Raw] = field(default_factory=dict)
+    fields: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     model: str | None = None
     stream: bool = False
     include_usage: bool = False  # the client itself asked for the usage chunk

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.policy.compiled import Key
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(msgspec.Struct, frozen=True):
     """A caller whose secret was checked. `secret_id` says which of the key's secrets it was; neither is secret."""
 
     key: Key

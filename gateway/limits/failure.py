@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec import structs
+
 from gateway.errors import StoreFailure
 from gateway.limits.ledger import GivenUp, Ledger, amount_of, burst_of
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, OnFailure, Remaining, Scope, Window
@@ -148,7 +150,7 @@ class Guarded:
                 raise failure
             ledger = self._ledger(claim.tenant)
             scopes = tuple(self._bounded(scope, claim, ledger) for scope in claim.scopes)
-            if not isinstance(ledger.admit(replace(claim, scopes=scopes), self._micros()), Lease):
+            if not isinstance(ledger.admit(structs.replace(claim, scopes=scopes), self._micros()), Lease):
                 raise failure
         self.admitted_locally += 1
         return lease
@@ -169,7 +171,7 @@ class Guarded:
                 part = min(part, max(0, known))
             rate = max(1, int(limit.amount * share)) if limit.window is Window.MINUTE else part
             limits.append(replace(limit, amount=rate, burst=part if limit.window is Window.MINUTE else 0))
-        return replace(scope, limits=tuple(limits))
+        return structs.replace(scope, limits=tuple(limits))
 
     def _ledger(self, tenant: str) -> Ledger:
         ledger = self._ledgers.get(tenant)

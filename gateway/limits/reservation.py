@@ -6,8 +6,9 @@ end what was not used. `Basis` says how sure the final charge is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from gateway.limits.scopes import Lease
 
@@ -22,8 +23,7 @@ class Basis(StrEnum):
     NOTHING = "nothing"  # no byte left for a provider, or it refused before it worked
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True):
     """The worst case of a request in tokens and nano-USD. `exact_input`: input was counted, not bounded."""
 
     input_tokens: int
@@ -36,8 +36,7 @@ class Estimate:
         return self.input_tokens + self.output_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens that an exchange used, in one vocabulary for all dialects. `cached` and `cache_write` are part of
     `input_tokens`, `reasoning` of `output_tokens`."""
 
@@ -49,8 +48,7 @@ class Usage:
     basis: Basis = Basis.PROVIDER
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """Evidence that every limit was asked and holds the estimate. `lease` is None where no limit applies."""
 
     estimate: Estimate

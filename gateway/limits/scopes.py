@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 if TYPE_CHECKING:
     from gateway.errors import Rule
 
@@ -63,8 +65,7 @@ class Limit:
     at_limit: AtLimit = "finish"
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """One counter and the limits on it. `id` is stable over renames: `key:k_7f3a`, `team:support`, `tenant:acme`,
     `key:k_7f3a|model:gpt-5*`, `key:k_7f3a|user:<digest>`. It holds no personal data and no secret."""
 
@@ -73,8 +74,7 @@ class Scope:
     time_zone: str = "UTC"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """What a request wants to reserve, in all scopes at once."""
 
     request_id: str
@@ -85,8 +85,7 @@ class Claim:
     on_failure: OnFailure | None = None  # where the tenant is stricter than the process (`failure.py`)
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
+class Remaining(msgspec.Struct, frozen=True):
     """How one limit stands after an admit: `remaining` may be negative where usage exceeded its estimate.
     `reset` is in seconds: until the bucket is full again, or until the calendar period ends (None: never)."""
 
@@ -96,8 +95,7 @@ class Remaining:
     reset: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """Proof that a claim was admitted, and the handle to settle it by. Opaque but for these fields."""
 
     claim: Claim
@@ -121,8 +119,7 @@ class Denial:
     reserved: int = 0  # the part of `current` that open requests hold; 0 for rates
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """What an exchange is charged in the end."""
 
     tokens: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.errors import Rule
 from gateway.identity.principal import Principal
@@ -11,8 +11,7 @@ from gateway.policy.compiled import Model, PolicySet, RedactionProfile
 from gateway.reading import Ask
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(msgspec.Struct, frozen=True):
     """Allowed, and on which terms. `models` are the asked model and its permitted fallbacks in order, each with what
     its wildcard stands for; empty where the call names no model, and then `provider` serves it."""
 

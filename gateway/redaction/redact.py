@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from gateway.errors import AnalyzerFailure, Reason, Refusal
 from gateway.json_object import BadJson
@@ -79,10 +80,12 @@ class Redaction:
         except AnalyzerFailure as failure:
             if profile.on_error == "deny":
                 raise
-            coverage = replace(coverage, failed=failure.detail[:200] or "failed", milliseconds=self._since(began))
+            coverage = structs.replace(
+                coverage, failed=failure.detail[:200] or "failed", milliseconds=self._since(began)
+            )
             return SafeRequest(ask.body, coverage=coverage)
         counts = Counter(span.entity for one in spans for span in one)
-        coverage = replace(coverage, spans=dict(counts), cache_hits=hits, milliseconds=self._since(began))
+        coverage = structs.replace(coverage, spans=dict(counts), cache_hits=hits, milliseconds=self._since(began))
         return self._apply(permit, profile, found, spans, coverage)
 
     def _since(self, began: float) -> float:

@@ -7,16 +7,16 @@ have their place.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import date
+
+import msgspec
 
 from gateway.errors import Reason, Refusal
 from gateway.policy.compiled import Model, PolicySet, Price, Version
 from gateway.policy.permit import Permit
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One call that may be made. `model` is the provider's name of it, None for a call that names no model."""
 
     provider: str
@@ -26,8 +26,7 @@ class Attempt:
     price: Price | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Attempts in the order in which they may be made; never empty."""
 
     attempts: tuple[Attempt, ...]

@@ -7,7 +7,6 @@ passed. Nothing is awaited here but the two ports, so the loop is the same for e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -38,8 +37,7 @@ PASSED_OPAQUE = (*PASSED, "content-encoding", "content-disposition", "content-le
                  "accept-ranges", "content-range", "etag", "last-modified")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Evidence that a provider was called with a body that may leave, and has begun to answer."""
 
     provider: Provider

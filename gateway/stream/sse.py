@@ -7,7 +7,8 @@ the start is ignored; a line that begins with a colon is a comment).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 LARGEST_EVENT = 8 << 20  # bytes; an image in base64 can come in one event
 
@@ -16,8 +17,7 @@ class TooLong(ValueError):
     """An event that does not end."""
 
 
-@dataclass(slots=True)
-class Event:
+class Event(msgspec.Struct):
     """`raw` is what is written on, blank line included. `data` is None where the event has no data line (a comment,
     a bare id); several lines of data are joined with LF."""
 
