@@ -31,6 +31,7 @@ from gateway.providers.aiohttp_transport import AiohttpTransport
 from gateway.providers.echo import Echo
 from gateway.providers.lean_transport import LeanTransport
 from gateway.providers.openai import OpenAI
+from gateway.record import Record
 from gateway.redaction.presidio import PresidioAnalyzer
 from gateway.redaction.redact import Redaction
 from gateway.server.admin import Route, Unwell, admin_app
@@ -261,7 +262,7 @@ class Gateway:
             Route("POST", "/gateway/v1/admin/reload", everything, "read the policy files again", reload),
         ]
 
-    def _count(self, record: Mapping[str, Any]) -> None:
+    def _count(self, record: Record) -> None:
         self._metrics.count(record)
 
     def _gauges(self) -> Mapping[str, tuple[str, Callable[[], float]]]:

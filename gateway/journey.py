@@ -33,6 +33,7 @@ from gateway.policy.permit import Permit
 from gateway.ports import Arrival, Clock, Head, KeyDirectory, LimitStore, Provider, RecordSink, Reply, Settler
 from gateway.providers.edits import edit_body
 from gateway.reading import Ask, read
+from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
 from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
 from gateway.stream.relay import Answer, counted, relay
@@ -282,7 +283,7 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
             rooms.settler.settle(reservation.lease, exchange.charge)
     ending = exchange.ending or Ending.FAILED
     exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
-    rooms.records.write(exchange.record())
+    rooms.records.write(record_of(exchange))
 
 
 def _final_usage(exchange: Exchange) -> Usage:

@@ -6,7 +6,7 @@ Every method says what it may raise; anything else that is raised is a bug and e
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -15,6 +15,9 @@ from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
 from gateway.policy.compiled import Key, KeySecret, RedactionProfile
 from gateway.reading import Ask
 from gateway.redaction.spans import Span
+
+if TYPE_CHECKING:
+    from gateway.record import Record
 
 
 class Clock(Protocol):
@@ -168,7 +171,7 @@ class Reply(Protocol):
 
 
 class RecordSink(Protocol):
-    def write(self, record: Mapping[str, Any]) -> None:
+    def write(self, record: Record) -> None:
         """Takes one record without waiting; encoding and writing happen off the path."""
 
     def bug(self, request_id: str, error: BaseException) -> None:

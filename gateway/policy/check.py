@@ -6,15 +6,14 @@ Where a file could not be read, what it would have defined is not called unknown
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from gateway.policy.compiled import ProviderFacts
 from gateway.policy.entries import Entries, Entry
+from gateway.policy.levels import DEFAULT_TENANT, NO_REDACTION
 from gateway.policy.near import suggestion
 from gateway.policy.schema import ENTITIES
 from gateway.toml import Mistake
 
-NO_REDACTION = "none"
 # Body parameters that `request.force` may not set, and what sets them.
 UNFORCED = {
     "model": "what a key may use stands in `models`",
@@ -123,7 +122,7 @@ def _model_known(entries: Entries, name: str) -> bool:
 def _teams(entries: Entries) -> Iterator[Mistake]:
     for _, entry in entries.good("teams"):
         tenant = entry.table.tenant
-        if tenant is not None and tenant != "default" and not _known(entries, "tenants", tenant):
+        if tenant is not None and tenant != DEFAULT_TENANT and not _known(entries, "tenants", tenant):
             yield _unknown(entry, "tenant", tenant, entries.named["tenants"], "tenant")
 
 
@@ -156,17 +155,19 @@ def _keys(entries: Entries) -> Iterator[Mistake]:
 def _tenant_of(entries: Entries, entry: Entry) -> Iterator[Mistake]:
     table = entry.table
     tenant = table.tenant
-    if tenant is not None and tenant != "default" and not _known(entries, "tenants", tenant):
+    if tenant is not None and tenant != DEFAULT_TENANT and not _known(entries, "tenants", tenant):
         yield _unknown(entry, "tenant", tenant, entries.named["tenants"], "tenant")
     team = entries.named["teams"].get(table.team or "")
     if (
         tenant is not None
         and team is not None
         and team.table is not None
-        and (team.table.tenant or "default") != tenant
+        and (team.table.tenant or DEFAULT_TENANT) != tenant
     ):
         yield entry.mistake(
-            "is not the tenant of its team", f"leave it out: the team's is '{team.table.tenant or 'default'}'", "tenant"
+            "is not the tenant of its team",
+            f"leave it out: the team's is '{team.table.tenant or DEFAULT_TENANT}'",
+            "tenant",
         )
 
 
@@ -258,41 +259,3 @@ def _profile(entry: Entry) -> Iterator[Mistake]:
         for name in names:
             if name not in found:
                 yield _unknown(entry, "entity", name, found, where, name)
-
-
-def warnings(entries: Entries, providers: Mapping[str, ProviderFacts]) -> Iterator[str]:
-    """What is odd and allowed."""
-    for name, entry in entries.good("keys"):
-        if not entry.table.models:
-            yield f"{entry.document.file}:{entry.line()}: keys.{name} names no models and may use none"
-    priced = [(entry.table.provider, entry.table.model) for entry in entries.prices]
-    if not _money(entries):
-        return
-    for name, entry in entries.good("models"):
-        for provider, model in _upstreams(name, entry.table):
-            available = providers[provider].available
-            if available and model != "*" and not any(one == provider and _covers(row, model) for one, row in priced):
-                yield (
-                    f"{entry.document.file}:{entry.line()}: {model} of {provider} has no price: keys with a USD limit "
-                    "are refused it"
-                )
-
-
-def _money(entries: Entries) -> bool:
-    return any(
-        getattr(entry.table.budget, name) is not None
-        for section in ("tenants", "teams", "keys")
-        for _, entry in entries.good(section)
-        for name in ("usd_per_day", "usd_per_month", "usd_total")
-    )
-
-
-def _upstreams(name: str, table: Any) -> Iterator[tuple[str, str]]:
-    if table.versions:
-        yield from ((version.provider, version.model) for version in table.versions)
-    else:
-        yield table.provider, table.model or ("*" if name.endswith("*") else name)
-
-
-def _covers(row: str, model: str) -> bool:
-    return row == model or (row.endswith("*") and model.startswith(row[:-1]))

@@ -123,6 +123,11 @@ def _without_disabled(model: Model, now: float) -> Model:
     return replace(model, versions=tuple(one for one in model.versions if not _holds(one.disabled, now)))
 
 
+def may_use(key: Key, name: str, model: Model) -> bool:
+    """Whether every level of a key allows a model by this name."""
+    return all(any(_matches(pattern, name, model) for pattern in group) for group in key.models)
+
+
 def _matches(pattern: str, name: str, model: Model) -> bool:
     if pattern.startswith("@"):
         return pattern[1:] in model.groups

@@ -50,22 +50,30 @@ class Entries:
     whole: bool = True
 
     def good(self, section: str) -> Iterator[tuple[str, Entry]]:
-        """Those of a section that are right by themselves."""
-        for name, entry in self.named[section].items():
+        """Those of a section that are right by themselves, by name: the order of files means nothing."""
+        for name, entry in sorted(self.named[section].items()):
             if entry.table is not None:
                 yield name, entry
 
 
 class Rules:
-    """Numbers rules as they are made: what `x-gateway-decision` carries."""
+    """Numbers rules as they are made: what `x-gateway-decision` carries. A place is one rule, however often it is
+    asked for."""
 
     def __init__(self) -> None:
-        self.all: list[Rule] = []
+        self._made: dict[tuple[str, Loc], Rule] = {}
+
+    @property
+    def all(self) -> tuple[Rule, ...]:
+        return tuple(self._made.values())
 
     def at(self, entry: Entry, *more: str | int) -> Rule:
         """The rule at something in an entry."""
-        rule = Rule(len(self.all) + 1, dotted((*entry.loc, *more)), entry.document.file, entry.line(*more))
-        self.all.append(rule)
+        place = (entry.document.file, (*entry.loc, *more))
+        rule = self._made.get(place)
+        if rule is None:
+            rule = Rule(len(self._made) + 1, dotted(place[1]), entry.document.file, entry.line(*more))
+            self._made[place] = rule
         return rule
 
 

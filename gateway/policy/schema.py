@@ -1,7 +1,7 @@
 """The shape of policies/*.toml, declared once: every table, every key, its type and its default.
 
-What later versions enforce is accepted and checked here already; `not_enforced` says which (a later version deletes a
-line). Messages name types and numbers and never repeat a text, which might be a secret in the wrong place.
+What later versions enforce is accepted and checked here already; `later.py` says which. Messages name types and
+numbers and never repeat a text, which might be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -22,33 +22,11 @@ from gateway.policy.near import suggestion
 
 MOST = 10**15  # requests or tokens: more is a slip of the pen, and Lua counts exactly up to 2**53
 MOST_USD = 10**6  # USD: nano-USD of sums stay below 2**53
-ENTITIES = frozenset(
-    [
-        "CREDIT_CARD",
-        "CRYPTO",
-        "DATE_TIME",
-        "EMAIL_ADDRESS",
-        "IBAN_CODE",
-        "IP_ADDRESS",
-        "MAC_ADDRESS",
-        "MEDICAL_LICENSE",
-        "PHONE_NUMBER",
-        "SECRET",
-        "UK_NHS",
-        "UK_NINO",
-        "URL",
-        "US_BANK_NUMBER",
-        "US_DRIVER_LICENSE",
-        "US_ITIN",
-        "US_PASSPORT",
-        "US_SSN",
-    ]
-)
-
-# What is checked here and enforced by a later version: a table's key → where it may stand.
-not_enforced: frozenset[str] = frozenset(
-    {"warn_at", "at_limit", "fallback", "drop_params", "unknown_objects", "output"}
-)
+ENTITIES = frozenset({
+    "CREDIT_CARD", "CRYPTO", "DATE_TIME", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "MAC_ADDRESS",
+    "MEDICAL_LICENSE", "PHONE_NUMBER", "SECRET", "UK_NHS", "UK_NINO", "URL", "US_BANK_NUMBER", "US_DRIVER_LICENSE",
+    "US_ITIN", "US_PASSPORT", "US_SSN",
+})  # fmt: skip
 
 
 def wrong(what: str, allowed: str) -> PydanticCustomError:

@@ -22,6 +22,7 @@ from gateway.errors import Reason, Refusal
 from gateway.exchange import Ending, Exchange
 from gateway.journey import DRAINING, Rooms, journey
 from gateway.patience import Patience
+from gateway.record import record_of
 from gateway.server.arrival import HttpArrival
 from gateway.server.hot import HotReply
 from gateway.server.reply import NAME, HttpReply
@@ -107,7 +108,7 @@ class Edge(web.Server):
             self._rooms.policies.current, refusal=refusal,
         )  # fmt: skip
         exchange.end(Ending.REFUSED, wire.status, now)
-        self._rooms.records.write(exchange.record())
+        self._rooms.records.write(record_of(exchange))
         own = {"content-type": "application/json", "x-request-id": exchange.request_id, "Server": NAME}
         response = web.Response(status=wire.status, headers={**own, **dict(headers)}, body=body)
         response.force_close()

@@ -1,94 +1,120 @@
 """Metrics, counted from the records in the thread that writes them, and read from the process when scraped.
 
-Every label has a bounded number of values: names of the policy set and of our own tables, never a client's words.
+Counting is a look-up and an addition; Prometheus' families are made at the scrape. Every label has a bounded number of
+values: names of the policy set and of our own tables, never a client's words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import gateway
+from gateway.record import Record
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 OVERHEAD = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 
 # name → (help, value): read at each scrape.
 Gauges = Mapping[str, tuple[str, Callable[[], float]]]
+Labels = tuple[str, ...]
+
+COUNTERS: Mapping[str, tuple[str, Labels]] = {
+    "gateway_requests": ("Exchanges that have ended.", ("endpoint", "model", "status", "ending")),
+    "gateway_refusals": ("Requests that policy refused.", ("reason",)),
+    "gateway_failures": ("Exchanges in which something broke.", ("type",)),
+    "gateway_tokens": ("Tokens used.", ("model", "type")),
+    "gateway_cost_usd": ("What was charged, in USD.", ("model",)),
+    "gateway_charges": ("Settled exchanges, by who said what was used.", ("basis",)),
+    "gateway_redacted_spans": ("Pieces of personal data found.", ("entity",)),
+    "gateway_unredacted_requests": ("Let through although redaction failed.", ("profile",)),
+}
+HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...], Labels]] = {
+    "gateway_request_seconds": ("From head to end.", SECONDS, ("endpoint",)),
+    "gateway_first_byte_seconds": ("From head to our first byte.", SECONDS, ("endpoint",)),
+    "gateway_before_call_seconds": ("From head to our call.", OVERHEAD, ()),
+}
 
 
-class Metrics:
+class Metrics(Collector):
     """One registry. `count` takes a record; `text` is what a scrape gets."""
 
     def __init__(self, gauges: Gauges) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
+        self._gauges = gauges
+        self._counters: dict[str, dict[Labels, float]] = {name: {} for name in COUNTERS}
+        # per label set: counts by bucket, the last one above all bounds; then the sum
+        self._histograms: dict[str, dict[Labels, list[float]]] = {name: {} for name in HISTOGRAMS}
         self.registry = CollectorRegistry()
-        self.registry.register(_Gauges(gauges))
+        self.registry.register(self)
 
-        def counter(name: str, words: str, *labels: str) -> Counter:
-            return Counter(name, words, labels, registry=self.registry)
-
-        def histogram(name: str, words: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(name, words, labels, registry=self.registry, buckets=buckets)
-
-        self._requests = counter(
-            "gateway_requests", "Exchanges that have ended.", "endpoint", "model", "status", "ending"
-        )
-        self._refusals = counter("gateway_refusals", "Requests that policy refused.", "reason")
-        self._failures = counter("gateway_failures", "Exchanges in which something broke.", "type")
-        self._tokens = counter("gateway_tokens", "Tokens used.", "model", "type")
-        self._cost = counter("gateway_cost_usd", "What was charged, in USD.", "model")
-        self._basis = counter("gateway_charges", "Settled exchanges, by who said what was used.", "basis")
-        self._spans = counter("gateway_redacted_spans", "Pieces of personal data found.", "entity")
-        self._uncovered = counter("gateway_unredacted_requests", "Let through although redaction failed.", "profile")
-        self._duration = histogram("gateway_request_seconds", "From head to end.", SECONDS, "endpoint")
-        self._first = histogram("gateway_first_byte_seconds", "From head to our first byte.", SECONDS, "endpoint")
-        self._before = histogram("gateway_before_call_seconds", "From head to our call.", OVERHEAD)
-
-    def count(self, record: Mapping[str, Any]) -> None:
+    def count(self, record: Record) -> None:
         """Count one record of an exchange."""
-        endpoint = str(record.get("gateway.endpoint", "none"))
-        model = str(record.get("gateway.model", "none"))
-        status = str(record.get("http.response.status_code", "none"))
-        self._requests.labels(endpoint, model, status, str(record.get("gateway.ending"))).inc()
-        if (error := record.get("error.type")) is not None:
-            refused = record.get("gateway.ending") == "refused"
-            (self._refusals if refused else self._failures).labels(str(error)).inc()
-        for name, label in (("gen_ai.usage.input_tokens", "input"), ("gen_ai.usage.output_tokens", "output")):
-            if tokens := record.get(name):
-                self._tokens.labels(model, label).inc(tokens)
-        if (basis := record.get("gateway.usage.basis")) is not None:
-            self._basis.labels(str(basis)).inc()
-        if cost := record.get("gateway.charged.cost_usd"):
-            self._cost.labels(model).inc(cost)
-        for entity, spans in record.get("gateway.redaction.spans", {}).items():
-            self._spans.labels(entity).inc(spans)
-        if record.get("gateway.redaction.failed") is not None:
-            self._uncovered.labels(str(record.get("gateway.redaction.profile"))).inc()
-        for histogram, name in (
-            (self._duration.labels(endpoint), "gateway.ms.total"),
-            (self._first.labels(endpoint), "gateway.ms.first_byte"),
-            (self._before, "gateway.ms.before_call"),
-        ):
-            if (milliseconds := record.get(name)) is not None:
-                histogram.observe(milliseconds / 1000)
+        endpoint, model = record.endpoint or "none", record.model or "none"
+        self._add("gateway_requests", (endpoint, model, str(record.status), record.ending), 1)
+        if record.error is not None:
+            self._add("gateway_refusals" if record.ending == "refused" else "gateway_failures", (record.error,), 1)
+        if record.input_tokens:
+            self._add("gateway_tokens", (model, "input"), record.input_tokens)
+        if record.output_tokens:
+            self._add("gateway_tokens", (model, "output"), record.output_tokens)
+        if record.basis is not None:
+            self._add("gateway_charges", (record.basis,), 1)
+        if record.charged_usd:
+            self._add("gateway_cost_usd", (model,), record.charged_usd)
+        if record.spans:
+            for entity, spans in record.spans.items():
+                self._add("gateway_redacted_spans", (entity,), spans)
+        if record.redaction_failed is not None:
+            self._add("gateway_unredacted_requests", (str(record.redaction),), 1)
+        self._observe("gateway_request_seconds", (endpoint,), record.ms_total)
+        self._observe("gateway_first_byte_seconds", (endpoint,), record.ms_first_byte)
+        self._observe("gateway_before_call_seconds", (), record.ms_before_call)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def describe(self) -> list[Metric]:
+        """Nothing: what there is is known at the scrape (prometheus_client would otherwise collect at registration)."""
+        return []
 
-class _Gauges(Collector):
-    def __init__(self, gauges: Gauges) -> None:
-        self._gauges = gauges
-
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterator[Metric]:
+        """Every family, as it stands."""
         version = GaugeMetricFamily("gateway_build_info", "Which gateway this is.", labels=("version",))
         version.add_metric((gateway.__version__,), 1.0)
         yield version
         for name, (words, value) in self._gauges.items():
             yield GaugeMetricFamily(name, words, value())
+        for name, (words, labels) in COUNTERS.items():
+            counter = CounterMetricFamily(name, words, labels=labels)
+            for values, total in tuple(self._counters[name].items()):
+                counter.add_metric(values, total)
+            yield counter
+        for name, (words, bounds, labels) in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(name, words, labels=labels)
+            for values, counts in tuple(self._histograms[name].items()):
+                buckets, seen = [], 0.0
+                for bound, here in zip((*map(str, bounds), "+Inf"), counts, strict=False):
+                    seen += here
+                    buckets.append((bound, seen))
+                histogram.add_metric(values, buckets, counts[-1])
+            yield histogram
+
+    def _add(self, name: str, labels: Labels, value: float) -> None:
+        series = self._counters[name]
+        series[labels] = series.get(labels, 0) + value
+
+    def _observe(self, name: str, labels: Labels, milliseconds: float | None) -> None:
+        if milliseconds is None:
+            return
+        bounds = HISTOGRAMS[name][1]
+        counts = self._histograms[name].get(labels)
+        if counts is None:
+            counts = self._histograms[name][labels] = [0.0] * (len(bounds) + 2)
+        seconds = milliseconds / 1000
+        counts[bisect_left(bounds, seconds)] += 1
+        counts[-1] += seconds

@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import structlog
 
+from gateway.record import Record
+
 log = structlog.get_logger(__name__)
-Record = Mapping[str, Any]
 INTERVAL = 0.1  # seconds between two writes
 MOST_WAITING = 100_000  # records; some 100 MB, and minutes of blocked output
 
@@ -85,30 +86,33 @@ class RecordLines:
             log.warning("records lost: the output failed", records=len(lines), error=type(error).__name__)
 
 
+_encoder = msgspec.json.Encoder()
+
+
 def json_line(record: Record) -> bytes:
-    """A record as one line of JSON: msgspec escapes every control character, so a line is a record."""
-    return (
-        msgspec.json.encode(record, enc_hook=str)
-        .replace(b"\xe2\x80\xa8", rb"\u2028")
-        .replace(b"\xe2\x80\xa9", rb"\u2029")
-    )
+    """A record as one line of JSON: msgspec escapes every control character, so a line is a record. (U+2028 and U+2029,
+    which some readers take for line ends, are escaped too.)"""
+    line = _encoder.encode(record)
+    if b"\xe2\x80" in line:
+        line = line.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
+    return line
 
 
 def console_line(record: Record) -> bytes:
     """A record as a person at a terminal reads it: what, who, what came of it, what it took."""
-    usage = record.get("gen_ai.usage.input_tokens")
+    tokens = f"{record.input_tokens}+{record.output_tokens} tokens" if record.input_tokens is not None else ""
     parts = [
-        str(record.get("http.response.status_code", "-")),
-        str(record.get("http.request.method", "-")),
-        str(record.get("url.path", "-")),
-        str(record.get("gateway.key.name", "-")),
-        str(record.get("gen_ai.request.model", "-")),
-        f"{usage}+{record.get('gen_ai.usage.output_tokens')} tokens" if usage is not None else "",
-        f"{record.get('gateway.ms.total', 0):.1f} ms",
-        _found(record.get("gateway.redaction.spans")),
-        "" if record.get("gateway.ending") == "answered" else str(record.get("gateway.ending")),
-        str(record.get("gateway.message") or record.get("gateway.failure") or ""),
-        str(record.get("gateway.request_id")),
+        str(record.status or "-"),
+        record.method,
+        record.path,
+        record.key_name or "-",
+        record.asked_model or "-",
+        tokens,
+        f"{record.ms_total or 0:.1f} ms",
+        _found(record.spans),
+        "" if record.ending == "answered" else record.ending,
+        record.message or record.failure or "",
+        record.request_id,
     ]
     text = "  ".join(part for part in parts if part)
     return "".join(char if char.isprintable() else "?" for char in text).encode("utf-8", "replace")

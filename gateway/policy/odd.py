@@ -1,0 +1,61 @@
+"""What is odd about a policy set and allowed all the same: the warnings of `gateway check`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from gateway.limits.scopes import Unit
+from gateway.policy.compiled import Key, Model, PolicySet
+from gateway.policy.decide import may_use
+
+
+def warnings(policy: PolicySet, now: float | None) -> Iterator[str]:
+    """One line each, as `file:line: what`. `now` in Unix seconds; None: expiry is not looked at."""
+    for key in policy.keys.values():
+        if not key.models[0]:
+            yield _said(key, f"keys.{key.name} names no models and may use none")
+        if now is not None and _expired(key, datetime.fromtimestamp(now, UTC)):
+            yield _said(key, f"keys.{key.name} has expired: it is refused with 401")
+    for model in (*policy.models.values(), *policy.wildcards):
+        if not any(policy.providers[version.provider].available for version in model.versions):
+            names = ", ".join(sorted({version.provider for version in model.versions}))
+            yield _said(model, f"models.{model.name} is not offered: of its providers ({names}) none has its key")
+        yield from _unpriced(policy, model)
+
+
+def _said(at: Key | Model, what: str) -> str:
+    return f"{at.rule.file}:{at.rule.line}: {what}"
+
+
+def _expired(key: Key, at: datetime) -> bool:
+    if key.expires is not None and key.expires <= at:
+        return True
+    return all(secret.expires is not None and secret.expires <= at for secret in key.secrets)
+
+
+def _unpriced(policy: PolicySet, model: Model) -> Iterator[str]:
+    """Versions that a money limit would refuse, where some key has one and may use the model. What a wildcard stands
+    for is known only when it is asked for."""
+    without = [
+        version
+        for version in model.versions
+        if version.model != "*"
+        and policy.providers[version.provider].available
+        and not any(row.provider == version.provider and _covers(row.model, version.model) for row in policy.prices)
+    ]
+    if without and any(_pays(key) and may_use(key, model.name, model) for key in policy.keys.values()):
+        for version in without:
+            yield _said(
+                model,
+                f"{version.model} of {version.provider} has no price: keys with a USD limit are refused it, until it "
+                "has a row in [[prices]]",
+            )
+
+
+def _pays(key: Key) -> bool:
+    return any(limit.unit is Unit.USD and not limit.shadow for scope in key.scopes for limit in scope.limits)
+
+
+def _covers(row: str, model: str) -> bool:
+    return row == model or (row.endswith("*") and model.startswith(row[:-1]))

@@ -1,0 +1,223 @@
+"""The structured record of an exchange: one line for each, refused and broken ones included. Pure.
+
+An allow-list: no content, no secret, nothing that is not named here. What does not apply is absent. Names follow
+OpenTelemetry's GenAI conventions where one exists (open-telemetry/semantic-conventions-genai); ours begin with
+`gateway.`. Times are milliseconds, money is USD and, exactly, nano-USD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway import __version__
+from gateway.endpoints import OTHER
+from gateway.errors import Reason
+from gateway.exchange import Exchange
+from gateway.limits.reservation import Basis
+
+UNKNOWN = "(unknown)"  # for a client's word that means nothing here: it might be a secret in a wrong place
+QUOTING = frozenset({Reason.UNKNOWN_MODEL, Reason.UNKNOWN_PATH})  # refusals whose messages quote such a word
+
+# attribute → name in the line
+_NAMES = {
+    "version": "gateway.version", "request_id": "gateway.request_id", "method": "http.request.method",
+    "path": "url.path", "client": "client.address", "status": "http.response.status_code", "ending": "gateway.ending",
+    "policy": "gateway.policy", "decision": "gateway.decision", "rule": "gateway.rule",
+    "key_id": "gateway.key.id", "key_name": "gateway.key.name", "key_secret": "gateway.key.secret",
+    "team": "gateway.team", "tenant": "gateway.tenant", "labels": "gateway.labels",
+    "endpoint": "gateway.endpoint", "operation": "gen_ai.operation.name", "asked_model": "gen_ai.request.model",
+    "max_tokens": "gen_ai.request.max_tokens", "stream": "gen_ai.request.stream",
+    "conversation": "gen_ai.conversation.id", "client_request_id": "gateway.client_request_id", "tags": "gateway.tags",
+    "request_bytes": "gateway.request_bytes", "model": "gateway.model", "provider": "gen_ai.provider.name",
+    "model_version": "gateway.model.version", "upstream_model": "gateway.model.upstream",
+    "provider_status": "gateway.provider.status", "provider_request_id": "gateway.provider.request_id",
+    "provider_error": "gateway.provider.error", "response_id": "gen_ai.response.id",
+    "response_model": "gen_ai.response.model", "finish_reasons": "gen_ai.response.finish_reasons",
+    "flags": "gateway.flags", "error": "error.type", "message": "gateway.message", "failure": "gateway.failure",
+    "estimate_input": "gateway.estimate.input_tokens", "estimate_output": "gateway.estimate.output_tokens",
+    "estimate_usd": "gateway.estimate.cost_usd", "store": "gateway.store",
+    "input_tokens": "gen_ai.usage.input_tokens", "output_tokens": "gen_ai.usage.output_tokens",
+    "cached": "gen_ai.usage.cache_read.input_tokens", "cache_write": "gen_ai.usage.cache_creation.input_tokens",
+    "reasoning": "gen_ai.usage.reasoning.output_tokens", "basis": "gateway.usage.basis",
+    "charged_tokens": "gateway.charged.tokens", "charged_usd": "gateway.charged.cost_usd",
+    "charged_nano_usd": "gateway.charged.nano_usd",
+    "ms_total": "gateway.ms.total", "ms_before_call": "gateway.ms.before_call",
+    "ms_provider_head": "gateway.ms.provider_head", "ms_first_byte": "gateway.ms.first_byte",
+    "redaction": "gateway.redaction.profile", "redaction_parts": "gateway.redaction.parts",
+    "redaction_bytes": "gateway.redaction.bytes", "spans": "gateway.redaction.spans",
+    "cache_hits": "gateway.redaction.cache_hits", "redaction_ms": "gateway.redaction.ms",
+    "unscanned": "gateway.redaction.unscanned", "redaction_failed": "gateway.redaction.failed",
+}  # fmt: skip
+
+
+class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
+    """One line. `None` and empty: it does not apply."""
+
+    timestamp: float  # Unix seconds
+    request_id: str
+    method: str
+    path: str
+    client: str
+    ending: str
+    policy: str
+    decision: str
+    event: str = ""
+    version: str = ""
+    status: int | None = None
+    rule: str | None = None
+    key_id: str | None = None
+    key_name: str | None = None
+    key_secret: str | None = None
+    team: str | None = None
+    tenant: str | None = None
+    labels: Mapping[str, str] | None = None
+    endpoint: str | None = None
+    operation: str | None = None
+    asked_model: str | None = None
+    max_tokens: int | None = None
+    stream: bool = False
+    conversation: str | None = None
+    client_request_id: str | None = None
+    tags: tuple[str, ...] = ()
+    request_bytes: int | None = None
+    model: str | None = None  # the policy's name: a wildcard has one for all that it stands for
+    provider: str | None = None
+    model_version: str | None = None
+    upstream_model: str | None = None
+    provider_status: int | None = None
+    provider_request_id: str | None = None
+    provider_error: str | None = None  # its code, never its message
+    response_id: str | None = None
+    response_model: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    error: str | None = None
+    message: str | None = None
+    failure: str | None = None
+    estimate_input: int | None = None
+    estimate_output: int | None = None
+    estimate_usd: float | None = None
+    store: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    basis: str | None = None
+    charged_tokens: int | None = None
+    charged_usd: float | None = None
+    charged_nano_usd: int | None = None
+    ms_total: float | None = None
+    ms_before_call: float | None = None
+    ms_provider_head: float | None = None
+    ms_first_byte: float | None = None
+    redaction: str | None = None
+    redaction_parts: int | None = None
+    redaction_bytes: int | None = None
+    spans: Mapping[str, int] | None = None
+    cache_hits: int | None = None
+    redaction_ms: float | None = None
+    unscanned: tuple[str, ...] = ()
+    redaction_failed: str | None = None
+
+
+def record_of(exchange: Exchange) -> Record:
+    """The record of an exchange that has ended."""
+    refusal, permit, endpoint = exchange.refusal, exchange.permit, exchange.endpoint
+    rule = refusal.rule if refusal is not None else permit.rule if permit is not None else None
+    record = Record(
+        timestamp=exchange.started_at,
+        request_id=exchange.request_id,
+        method=exchange.method,
+        path=exchange.path if endpoint is not None and endpoint.name != OTHER else UNKNOWN,
+        client=exchange.peer,
+        ending=exchange.ending or "",
+        policy=exchange.policy.hash,
+        decision=exchange.decision,
+        event="exchange",
+        version=__version__,
+        status=exchange.status,
+        rule=str(rule) if rule is not None else None,
+        provider_status=exchange.provider_status,
+        provider_request_id=exchange.provider_request_id,
+        provider_error=exchange.provider_error,
+        response_id=exchange.response_id,
+        response_model=exchange.response_model,
+        finish_reasons=exchange.finish_reasons,
+        flags=tuple(exchange.flags),
+        ms_total=_since(exchange.received, exchange.ended),
+        ms_before_call=_since(exchange.received, exchange.called),
+        ms_provider_head=_since(exchange.called, exchange.answered),
+        ms_first_byte=_since(exchange.received, exchange.first_byte),
+    )
+    if endpoint is not None:
+        record.endpoint, record.operation = endpoint.name, endpoint.operation
+    if refusal is not None:
+        record.error = refusal.reason
+        if refusal.reason not in QUOTING:
+            record.message = refusal.message
+    elif (failure := exchange.failure) is not None:
+        record.error = failure.wire.code
+        record.failure = f"{type(failure).__name__}: {failure.detail}"[:500]
+    _say_who(record, exchange)
+    _say_what(record, exchange)
+    _say_use(record, exchange)
+    return record
+
+
+def _since(start: float | None, end: float | None) -> float | None:
+    return round((end - start) * 1000, 3) if start is not None and end is not None else None
+
+
+def _say_who(record: Record, exchange: Exchange) -> None:
+    if exchange.principal is None:
+        return
+    key = exchange.principal.key
+    record.key_id, record.key_name, record.key_secret = key.id, key.name, exchange.principal.secret_id
+    record.team, record.tenant = key.team, key.tenant
+    if key.labels:
+        record.labels = dict(key.labels)
+
+
+def _say_what(record: Record, exchange: Exchange) -> None:
+    ask, attempt = exchange.ask, exchange.attempt
+    if ask is not None:
+        known = exchange.permit is not None or ask.model is None or exchange.policy.model(ask.model) is not None
+        record.asked_model = ask.model if known else UNKNOWN
+        record.max_tokens = ask.max_output_tokens
+        record.stream = ask.stream
+        record.conversation, record.client_request_id = ask.conversation, ask.client_request_id
+        record.tags = ask.tags
+        record.request_bytes = len(ask.body) if ask.body is not None else None
+    if exchange.permit is not None and exchange.permit.models:
+        record.model = exchange.permit.models[0][0].name
+    if attempt is not None:
+        record.provider, record.model_version, record.upstream_model = attempt.provider, attempt.version, attempt.model
+
+
+def _say_use(record: Record, exchange: Exchange) -> None:
+    if (reservation := exchange.reservation) is not None:
+        estimate, lease = reservation.estimate, reservation.lease
+        record.estimate_input, record.estimate_output = estimate.input_tokens, estimate.output_tokens
+        record.estimate_usd = estimate.nano_usd / 1e9
+        if lease is not None:
+            record.store = "local" if lease.local else "store"
+    if (usage := exchange.usage) is not None:
+        record.basis = usage.basis
+        if usage.basis is not Basis.NOTHING:
+            record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
+            record.cached, record.cache_write = usage.cached or None, usage.cache_write or None
+            record.reasoning = usage.reasoning or None
+    if (charge := exchange.charge) is not None:
+        record.charged_tokens, record.charged_nano_usd = charge.tokens, charge.nano_usd
+        record.charged_usd = charge.nano_usd / 1e9
+    coverage = exchange.safe.coverage if exchange.safe is not None else None
+    if coverage is not None:
+        record.redaction, record.redaction_parts, record.redaction_bytes = (
+            coverage.profile, coverage.parts, coverage.bytes,
+        )  # fmt: skip
+        record.spans, record.cache_hits = coverage.spans, coverage.cache_hits
+        record.redaction_ms = round(coverage.milliseconds, 3)
+        record.unscanned, record.redaction_failed = coverage.unscanned, coverage.failed
