@@ -1,0 +1,1 @@
+"""Labelled texts of our own, and what detection makes of them: `python -m bench privacy`."""
