@@ -13,7 +13,13 @@ from urllib.parse import unquote
 
 import msgspec
 
-Shape = Literal["chat", "completions", "embeddings", "models", "key", "opaque"]
+from gateway.shapes.table import SHAPES
+
+# What an endpoint's requests and answers look like: a name of `shapes/table.py`, or one of the last three.
+Shape = Literal[
+    "chat", "completions", "embeddings", "responses", "input_tokens", "messages", "count_tokens",
+    "models", "key", "opaque",
+]  # fmt: skip
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -38,22 +44,31 @@ class Endpoint(msgspec.Struct, frozen=True):
     @property
     def operation(self) -> str:
         """OpenTelemetry's `gen_ai.operation.name`."""
-        return "text_completion" if self.name == "completions" else self.name
+        shape = SHAPES.get(self.shape)
+        return shape.operation if shape is not None else self.name
 
 
-INFERENCE = frozenset(
-    {"chat", "completions", "embeddings", "models", "responses", "moderations", "images", "audio", "realtime"}
-)
-_HOT: dict[str, Shape] = {"/chat/completions": "chat", "/completions": "completions", "/embeddings": "embeddings"}
+INFERENCE = frozenset({
+    "chat", "completions", "embeddings", "models", "responses", "stored_responses", "messages", "moderations",
+    "images", "audio", "realtime",
+})  # fmt: skip
+_HOT: dict[str, Shape] = {
+    "/chat/completions": "chat", "/completions": "completions", "/embeddings": "embeddings",
+    "/responses": "responses", "/responses/input_tokens": "input_tokens",
+    "/messages": "messages", "/messages/count_tokens": "count_tokens",
+}  # fmt: skip
 # What else lives below a hot name is opaque and must not share the name: a policy that names "chat" means chatting.
-_BELOW_HOT = {"chat": "stored_completions", "completions": "stored_completions", "embeddings": "stored_embeddings"}
+_BELOW_HOT = {
+    "chat": "stored_completions", "completions": "stored_completions", "embeddings": "stored_embeddings",
+    "responses": "stored_responses", "messages": "message_batches",
+}  # fmt: skip
 OTHER = "other"  # every path that has no name here yet: a client's words must not become ours
 OWN_KEY = "/gateway/v1/key"  # what a key may do and what is left of it
 # Every name that a policy's `endpoints` may hold, besides "inference" and "*".
 NAMES = INFERENCE | {
-    "assistants", "batches", "chatkit", "containers", "conversations", "evals", "files", "fine_tuning", "messages",
-    "organization", "other", "skills", "stored_completions", "stored_embeddings", "threads", "uploads", "vector_stores",
-    "videos",
+    "assistants", "batches", "chatkit", "containers", "conversations", "evals", "files", "fine_tuning",
+    "message_batches", "organization", "other", "skills", "stored_completions", "stored_embeddings", "threads",
+    "uploads", "vector_stores", "videos",
 }  # fmt: skip
 
 

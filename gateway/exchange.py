@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.dialects import Dialect, dialect_of
 from gateway.endpoints import Endpoint
 from gateway.errors import ClientGone, Failure, Refusal
 from gateway.identity.principal import Principal
@@ -133,6 +134,11 @@ class Exchange(msgspec.Struct):
         if self.attempt is None or self.attempt.price is None:
             return ()
         return (("x-gateway-cost-usd", f"{self.cost().nano_usd / 1e9:.9f}"),)
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose words the client expects."""
+        return dialect_of(self.endpoint)
 
     @property
     def decision(self) -> str:

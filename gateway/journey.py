@@ -8,7 +8,7 @@ ends once, and its end settles the budget and writes the record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -23,10 +23,10 @@ from gateway.exchange import Ending, Exchange, Phase
 from gateway.identity.authenticate import authenticate
 from gateway.identity.principal import Principal
 from gateway.identity.standing import describe, own_scopes
-from gateway.limits.answer import denied, limit_headers
+from gateway.limits.answer import denied
 from gateway.limits.estimate import estimate
 from gateway.limits.reservation import Basis, Reservation, Usage
-from gateway.limits.scopes import Charge, Claim, Denial, Lease
+from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide, visible_models
 from gateway.policy.permit import Permit
@@ -36,6 +36,7 @@ from gateway.reading import Ask, read
 from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
 from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
+from gateway.shapes.table import SHAPES
 from gateway.stream.relay import Answer, counted, relay
 
 
@@ -148,7 +149,7 @@ async def _travel(
     exchange.safe = safe
     exchange.enter(Phase.REDACTED)
 
-    answer = await _call(exchange, arrival, permit, route, reservation, safe, rooms)
+    answer = await _call(exchange, arrival, permit, route, safe, rooms)
     await relay(exchange, answer, reply, rooms.clock)
     return None
 
@@ -175,8 +176,7 @@ async def _reserve(exchange: Exchange, permit: Permit, route: Plan, rooms: Rooms
 
 
 async def _call(
-    exchange: Exchange, arrival: Arrival, permit: Permit, route: Plan, reservation: Reservation, safe: SafeRequest,
-    rooms: Rooms,
+    exchange: Exchange, arrival: Arrival, permit: Permit, route: Plan, safe: SafeRequest, rooms: Rooms,
 ) -> Answer:  # fmt: skip
     """Call the provider with a body that may leave. Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
     attempt, ask = route.attempts[0], permit.ask
@@ -189,16 +189,17 @@ async def _call(
     upstream = await provider.transport.send(request)
     exchange.answered = rooms.clock.monotonic()
     exchange.provider_status = upstream.status
-    exchange.provider_request_id = upstream.headers.get("x-request-id")
+    exchange.provider_request_id = upstream.headers.get("x-request-id") or upstream.headers.get("request-id")
     exchange.enter(Phase.ANSWERING)
-    return Answer(provider, upstream, safe, (*_own_headers(exchange), *_limit_headers(reservation)))
+    return Answer(provider, upstream, safe, (*_own_headers(exchange), *_limit_headers(exchange)))
 
 
 def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes) -> bytes:
     """The body with what must change on the way out: the provider's model name, forced and capped parameters, and the
     usage chunk that we need and the client did not ask for."""
     model = attempt.model if attempt.model != ask.model else None
-    metered = ask.stream and not ask.include_usage and ask.endpoint.shape in ("chat", "completions")
+    shape = SHAPES.get(ask.endpoint.shape)
+    metered = ask.stream and not ask.include_usage and shape is not None and shape.asks_usage
     if model is None and not permit.edits and not metered:
         return body
     return edit_body(body, permit.edits, model=model, include_usage=metered)
@@ -210,15 +211,18 @@ def _draw(permit: Permit, rooms: Rooms) -> float:
 
 
 def _own_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
-    own = [("x-request-id", exchange.request_id), ("x-gateway-decision", exchange.decision)]
+    own = [*exchange.dialect.id_headers(exchange.request_id), ("x-gateway-decision", exchange.decision)]
     if exchange.attempt is not None and exchange.attempt.version is not None:
         own.append(("x-gateway-model-version", exchange.attempt.version))
     return tuple(own)
 
 
-def _limit_headers(reservation: Reservation | None) -> tuple[tuple[str, str], ...]:
-    lease = reservation.lease if reservation is not None else None
-    return tuple(limit_headers(lease.remaining)) if lease is not None else ()
+def _limit_headers(exchange: Exchange, remaining: Sequence[Remaining] | None = None) -> tuple[tuple[str, str], ...]:
+    """How limits stand, by default as the reservation found them."""
+    if remaining is None:
+        lease = exchange.reservation.lease if exchange.reservation is not None else None
+        remaining = lease.remaining if lease is not None else ()
+    return exchange.dialect.limit_headers(remaining, exchange.started_at) if remaining else ()
 
 
 async def _show_key(exchange: Exchange, principal: Principal, reply: Reply, rooms: Rooms) -> None:
@@ -227,7 +231,9 @@ async def _show_key(exchange: Exchange, principal: Principal, reply: Reply, room
     remaining = await rooms.store.standing(principal.key.tenant, scopes) if scopes else ()
     exchange.enter(Phase.RELAYING)
     exchange.ending, exchange.status = Ending.LOCAL, 200
-    head = Head(200, (("content-type", "application/json"), *_own_headers(exchange), *limit_headers(remaining)))
+    head = Head(
+        200, (("content-type", "application/json"), *_own_headers(exchange), *_limit_headers(exchange, remaining))
+    )
     await reply.send(head, msgspec.json.encode(describe(principal, remaining)))
 
 
@@ -245,10 +251,10 @@ async def _list_models(exchange: Exchange, permit: Permit, reply: Reply) -> Refu
 
 async def _refuse(exchange: Exchange, refusal: Refusal, reply: Reply) -> None:
     exchange.refusal = refusal
-    wire, headers, body = refused(refusal)
+    wire, headers, body = refused(refusal, exchange.request_id, exchange.dialect)
     exchange.ending, exchange.status = Ending.REFUSED, wire.status
-    own = (("content-type", "application/json"), *_own_headers(exchange), *headers, *limit_headers(refusal.remaining))
-    await reply.send(Head(wire.status, own), body)
+    own = (("content-type", "application/json"), *_own_headers(exchange), *headers)
+    await reply.send(Head(wire.status, (*own, *_limit_headers(exchange, refusal.remaining))), body)
 
 
 def _leave(exchange: Exchange, gone: ClientGone, reply: Reply) -> None:
@@ -264,11 +270,11 @@ async def _fail(exchange: Exchange, failure: Failure, reply: Reply) -> None:
         exchange.ending = Ending.TRUNCATED
         reply.abort()
         return
-    wire, headers, body = failed(failure, exchange.request_id)
+    wire, headers, body = failed(failure, exchange.request_id, exchange.dialect)
     exchange.ending, exchange.status = Ending.FAILED, wire.status
     own = (("content-type", "application/json"), *_own_headers(exchange), *headers)
     try:
-        await reply.send(Head(wire.status, (*own, *_limit_headers(exchange.reservation))), body)
+        await reply.send(Head(wire.status, (*own, *_limit_headers(exchange))), body)
     except ClientGone:
         exchange.ending = Ending.CLIENT_GONE
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.limits.reservation import Usage
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
 from gateway.policy.compiled import Key, KeySecret, RedactionProfile
 from gateway.reading import Ask
@@ -107,7 +106,8 @@ class Transport(Protocol):
 
 
 class Provider(Protocol):
-    """One wire dialect. Pure: it shapes requests and reads answers; `transport` moves them."""
+    """One wire dialect. Pure: it shapes requests; `transport` moves them. What comes back is of the shape that was
+    asked for (`shapes/`)."""
 
     name: str
     kind: str
@@ -123,9 +123,6 @@ class Provider(Protocol):
     ) -> UpstreamRequest:
         """The upstream request for an ask. `headers` are the client's (lower-case names), from which the dialect
         takes only what it knows to pass on; `model` is the provider's name of it."""
-
-    def usage(self, body: bytes) -> Usage | None:
-        """The usage that a whole (not streamed) answer reports; None if there is none or it is not credible."""
 
 
 class Head(msgspec.Struct, frozen=True):

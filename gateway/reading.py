@@ -16,19 +16,22 @@ import msgspec
 from gateway.errors import Failure, Reason, Refusal, Wire
 from gateway.json_object import BadJson, parse_object
 from gateway.multipart import FieldWatch, boundary
+from gateway.shapes.table import SHAPES
 
 if TYPE_CHECKING:
     from gateway.endpoints import Endpoint
     from gateway.ports import Arrival
 
 T = TypeVar("T")
+OUTPUT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 MEMORY = 1 << 20  # bytes of a multipart body that are held in memory before a temporary file takes them
 
 # Top-level keys that the gateway reads; a body that has one of them twice could mean two things (design: "what was
 # checked is what is sent").
 READ_KEYS = frozenset(
     b"model messages prompt input stream stream_options max_tokens max_completion_tokens n best_of user tools store"
-    b" metadata functions tool_choice".split()
+    b" metadata functions tool_choice max_output_tokens instructions system previous_response_id conversation"
+    b" background".split()
 )
 
 
@@ -45,6 +48,7 @@ class Ask(msgspec.Struct, frozen=True):
     include_usage: bool = False  # the client itself asked for the usage chunk
     max_output_tokens: int | None = None
     choices: int = 1  # `n`
+    previous_response_id: str | None = None  # the stored response that this one continues
     user: str | None = None
     session: str | None = None
     conversation: str | None = None
@@ -56,14 +60,16 @@ class Ask(msgspec.Struct, frozen=True):
 
     @property
     def first_turn(self) -> str | None:
-        """System message and first user message, as a conversation's own mark; None outside of chat."""
-        raw = self.fields.get("messages")
-        if raw is None:
+        """System message and first user message, as a conversation's own mark; None where there are none, and where
+        the provider holds the first turn."""
+        turns = [bytes(self.fields[name]).decode() for name in ("system", "instructions") if name in self.fields]
+        raw = self.fields.get("messages", self.fields.get("input"))
+        if raw is None or self.previous_response_id is not None or self.endpoint.shape == "embeddings":
             return None
-        turns = []
-        for message in msgspec.json.decode(raw):
+        messages = msgspec.json.decode(raw)
+        for message in messages if isinstance(messages, list) else (messages,):
             turns.append(msgspec.json.encode(message).decode())
-            if isinstance(message, dict) and message.get("role") == "user":
+            if not isinstance(message, dict) or message.get("role") == "user":
                 break
         return "\n".join(turns)
 
@@ -145,11 +151,13 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> As
         stream = _value(fields, "stream", bool) or False
         choices = _value(fields, "n", int)
         options = _value(fields, "stream_options", dict) or {}
-        maximum = _value(fields, "max_completion_tokens", int)
-        if maximum is None:
-            maximum = _value(fields, "max_tokens", int)
+        shape = SHAPES.get(endpoint.shape)
+        maximum = None
+        for name in shape.output_names if shape is not None else OUTPUT_NAMES:
+            maximum = _value(fields, name, int) if maximum is None else maximum
         if heading["user"] is None:
-            heading["user"] = _value(fields, "user", str)
+            heading["user"] = _user(fields, shape.user if shape is not None else ("user",))
+        previous = _value(fields, "previous_response_id", str)
     except BadJson as error:
         if not endpoint.visible:  # the provider knows the shape of its own endpoints
             return Ask(endpoint, body, fields, **heading)
@@ -158,7 +166,8 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> As
         if model is None:
             return Refusal(Reason.BAD_REQUEST, "you must provide a model parameter", param="model")
         if maximum is not None and maximum < 0:
-            return Refusal(Reason.BAD_REQUEST, "max_tokens must not be negative.", param="max_tokens")
+            name = next(name for name in shape.output_names if name in fields) if shape is not None else "max_tokens"
+            return Refusal(Reason.BAD_REQUEST, f"{name} must not be negative.", param=name)
         if choices is not None and not 1 <= choices <= 128:
             return Refusal(Reason.BAD_REQUEST, "n must be between 1 and 128.", param="n")
     return Ask(
@@ -170,6 +179,7 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> As
         include_usage=options.get("include_usage") is True,
         max_output_tokens=maximum,
         choices=choices or 1,
+        previous_response_id=previous,
         **heading,
     )
 
@@ -184,6 +194,14 @@ def _value(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | N
     except msgspec.MsgspecError:
         names = {"str": "a string", "bool": "true or false", "int": "an integer", "dict": "an object"}
         raise BadJson(f"'{name}' must be {names[kind.__name__]}.", param=name) from None
+
+
+def _user(fields: Mapping[str, msgspec.Raw], path: tuple[str, ...]) -> str | None:
+    """The end user, where the shape names one. Raises BadJson where the type is wrong."""
+    if len(path) == 1:
+        return _value(fields, path[0], str)
+    user = (_value(fields, path[0], dict) or {}).get(path[1])
+    return user if isinstance(user, str) else None
 
 
 async def _read_form(arrival: Arrival, endpoint: Endpoint, max_body: int, heading: dict[str, Any]) -> Ask | Refusal:

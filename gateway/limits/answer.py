@@ -6,7 +6,7 @@ Header names and formats: OpenAI's rate limit guide; `reset` is a Go duration ("
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway.errors import Reason, Refusal
 from gateway.limits.reservation import Estimate
@@ -33,20 +33,30 @@ def denied(denial: Denial, estimate: Estimate) -> Refusal:
 
 
 def limit_headers(remaining: Iterable[Remaining]) -> tuple[tuple[str, str], ...]:
-    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` of the tightest scope each: the one with the least left,
-    and of several such the one that takes longest to come back. Shadow limits do not show."""
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` of the tightest scope each."""
     headers: list[tuple[str, str]] = []
-    standing = [one for one in remaining if not one.limit.shadow and one.limit.window is not Window.OPEN]
+    standing = tuple(remaining)
     for unit in _HEADERS:
-        of_unit = [one for one in standing if one.limit.unit is unit]
-        if not of_unit:
+        if (one := tightest(standing, unit)) is None:
             continue
-        tightest = min(of_unit, key=lambda one: (one.remaining, -(math.inf if one.reset is None else one.reset)))
-        headers.append((f"x-ratelimit-limit-{unit}", str(tightest.limit.amount)))
-        headers.append((f"x-ratelimit-remaining-{unit}", str(max(0, tightest.remaining))))
-        if tightest.reset is not None:
-            headers.append((f"x-ratelimit-reset-{unit}", duration(tightest.reset)))
+        headers.append((f"x-ratelimit-limit-{unit}", str(one.limit.amount)))
+        headers.append((f"x-ratelimit-remaining-{unit}", str(max(0, one.remaining))))
+        if one.reset is not None:
+            headers.append((f"x-ratelimit-reset-{unit}", duration(one.reset)))
     return tuple(headers)
+
+
+def tightest(remaining: Sequence[Remaining], unit: Unit) -> Remaining | None:
+    """Of the limits of one unit the one with the least left, and of several such the one that takes longest to come
+    back. Shadow limits do not count; None: there is none."""
+    of_unit = [
+        one
+        for one in remaining
+        if one.limit.unit is unit and not one.limit.shadow and one.limit.window is not Window.OPEN
+    ]
+    return min(
+        of_unit, key=lambda one: (one.remaining, -(math.inf if one.reset is None else one.reset)), default=None
+    )  # fmt: skip
 
 
 def duration(seconds: float) -> str:

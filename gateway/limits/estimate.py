@@ -16,14 +16,14 @@ import msgspec
 
 from gateway.limits.pricing import worst
 from gateway.limits.reservation import Estimate
+from gateway.shapes.table import SHAPES
 
 if TYPE_CHECKING:
     from gateway.policy.compiled import Price, RedactionProfile
     from gateway.policy.permit import Permit
     from gateway.reading import Ask
+    from gateway.shapes.shape import Shape
 
-CHAT_OUTPUT = 4096  # tokens that may come where a chat names no maximum
-COMPLETION_OUTPUT = 16  # the default of `max_tokens` of OpenAI's /v1/completions
 PICTURE = 1500  # tokens; OpenAI's guide: a high-detail picture is at most 85 + 8 tiles × 170 on gpt-4o
 PLACEHOLDER = 24  # tokens of one placeholder at most: it is shorter than 48 bytes of ASCII
 SHORTEST_NUMBER = 7  # digits of the shortest number that a recognizer takes for a phone, card, account or SSN
@@ -36,17 +36,17 @@ _WORD = re.compile(rb"[^\W\d_]{2,}")
 _AT = frozenset({"EMAIL_ADDRESS"})
 _NUMBERS = frozenset({"PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "US_BANK_NUMBER", "US_ITIN"})
 _ADDRESSES = frozenset({"IP_ADDRESS"})
-_OUTPUT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 def estimate(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
     """The worst case of a permitted request; `prices` are those of the attempts that may be made. A call whose body
     the gateway does not read is estimated at nothing (a key with a token or money limit may not make one)."""
     ask = permit.ask
-    if ask.body is None or not ask.endpoint.visible:
+    shape = SHAPES.get(ask.endpoint.shape)
+    if ask.body is None or shape is None or shape.free:
         return Estimate(0, 0, 0)
     tokens = _input_tokens(ask.body) + _added_by(permit.redaction, ask.body)
-    output = 0 if ask.endpoint.shape == "embeddings" else _output_tokens(permit)
+    output = _output_tokens(permit, shape) if shape.default_output else 0
     return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0))
 
 
@@ -56,15 +56,15 @@ def _input_tokens(body: bytes) -> int:
     return -(-(len(text) - other) // 2) + other + pictures * PICTURE
 
 
-def _output_tokens(permit: Permit) -> int:
+def _output_tokens(permit: Permit, shape: Shape) -> int:
     """Tokens that may come, over all choices and prompts."""
     ask = permit.ask
     each = ask.max_output_tokens
     for name, value in permit.edits:  # what policy forces or caps is what is sent
-        if name in _OUTPUT_NAMES and isinstance(value, int):
+        if name in shape.output_names and isinstance(value, int):
             each = value
     if each is None:
-        each = CHAT_OUTPUT if ask.endpoint.shape == "chat" else COMPLETION_OUTPUT
+        each = shape.default_output
     choices = ask.choices
     for name, value in permit.edits:
         if name == "n" and isinstance(value, int):

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from gateway.errors import Rule
 from gateway.policy.compiled import Action, RedactionProfile, RequestRules
-from gateway.policy.parameters import OUTPUT, OUTPUT_NAMES
+from gateway.policy.parameters import OUTPUT
+from gateway.reading import OUTPUT_NAMES
 
 # From weak to strong; a mask cannot be undone, so it is the stronger one of mask and replace.
 _STRENGTH: Sequence[Action] = ("detect", "replace", "mask", "block")

@@ -14,20 +14,10 @@ import msgspec
 from gateway.errors import Reason, Refusal, Rule
 from gateway.json_object import BadJson, has_duplicates, parse_object
 from gateway.policy.compiled import RequestRules
-from gateway.reading import Ask
+from gateway.reading import OUTPUT_NAMES, Ask
+from gateway.shapes.table import SHAPES
 
 OUTPUT = "output_tokens"  # the contract's one name of what endpoints name differently
-OUTPUT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-# What the output limit is called where the caller set none. Chat's older `max_tokens` is refused by reasoning models.
-_OUTPUT_OF = {"chat": "max_completion_tokens", "completions": "max_tokens", "responses": "max_output_tokens"}
-# Both are frozen at OpenAI (API reference, Completions and Embeddings); chat and responses take what is new.
-_TAKES = {
-    "completions": frozenset((
-        "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "n", "presence_penalty",
-        "seed", "stop", "suffix", "temperature", "top_p", "user",
-    )),
-    "embeddings": frozenset(("dimensions", "encoding_format", "user")),
-}  # fmt: skip
 Edits = tuple[tuple[str, object], ...]
 
 
@@ -123,18 +113,17 @@ def _decoded(ask: Ask, name: str) -> object:
 
 def _edits(rules: RequestRules, ask: Ask) -> Iterator[tuple[str, object]]:
     there = [own for own in OUTPUT_NAMES if _is_set(ask, own)]
-    output_name = _OUTPUT_OF.get(ask.endpoint.name)
+    shape = SHAPES.get(ask.endpoint.shape)
+    output_name = next(iter(shape.output_names), None) if shape is not None else None
     bounded = bool(there)
     for name, value, _ in rules.force:
         if name == OUTPUT:
             for own in there or ((output_name,) if output_name is not None else ()):
                 yield own, value
             bounded = True
-        elif ask.endpoint.visible or ask.endpoint.name == "responses":
-            takes = _TAKES.get(ask.endpoint.name)
-            if takes is None or name in takes or name in ask.fields:
-                yield name, value
-                bounded = bounded or name in OUTPUT_NAMES
+        elif shape is not None and (shape.takes is None or name in shape.takes or name in ask.fields):
+            yield name, value
+            bounded = bounded or name in OUTPUT_NAMES
     most = next((most for name, most, _ in rules.max if name == OUTPUT), None)
     if most is not None and not bounded and output_name is not None:
         yield output_name, most

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from urllib.parse import urlsplit
 
+from gateway.endpoints import Endpoint
 from gateway.errors import ProviderBroken, ProviderTimeout
 from gateway.ports import Upstream, UpstreamRequest
 from gateway.providers.echo_core import Reply, answer
@@ -23,11 +24,9 @@ class Echo(OpenAI):
     def __init__(self, name: str) -> None:
         super().__init__(name, "http://echo/v1", lambda: None, EchoTransport())
 
-    def _headers(
-        self, visible: bool, body: object, headers: Mapping[str, str]  # noqa: FBT001  # a fact about the endpoint
-    ) -> list[tuple[str, str]]:  # fmt: skip
+    def _headers(self, endpoint: Endpoint, body: object, headers: Mapping[str, str]) -> list[tuple[str, str]]:
         own = [(name, value) for name, value in headers.items() if name.startswith("x-echo-")]
-        return [*super()._headers(visible, body, headers), *own]
+        return [*super()._headers(endpoint, body, headers), *own]
 
 
 class EchoTransport:

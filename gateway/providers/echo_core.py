@@ -1,6 +1,6 @@
 """The echo model: what it answers. Pure; `echo.py` serves it in the process, `gateway echo` over HTTP.
 
-It repeats the last user message, in every shape of OpenAI's API that the gateway reads. How it behaves is the model's
+It repeats the last user message, in every shape that the gateway reads. How it behaves is the model's
 name, `echo/<behaviour>`, or a header (docs/providers.md lists both).
 """
 
@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+
+from gateway.providers import echo_shapes as shapes
 
 CREATED = 1_700_000_000
 DIMENSIONS = 8
@@ -96,7 +98,7 @@ def answer(method: str, path: str, headers: Mapping[str, str], body: bytes) -> R
     if behaviour.stall:
         return Reply(200, (), (None,), behaviour)
     if behaviour.status is not None and behaviour.status >= 400:
-        return _error(behaviour)
+        return _error(behaviour, anthropic=path.startswith("/messages"))
     if method == "POST" and path in _SHAPES:
         return _model_answer(path, asked, str(model), behaviour)
     if path == "/models" and method == "GET":
@@ -122,7 +124,7 @@ _JSON_HEAD = (("content-type", "application/json"), ("x-request-id", "echo-reque
 _SSE_HEAD = (("content-type", "text/event-stream; charset=utf-8"), ("x-request-id", "echo-request"))
 
 
-def _error(behaviour: Behaviour) -> Reply:
+def _error(behaviour: Behaviour, *, anthropic: bool) -> Reply:
     status = behaviour.status or 500
     error = {
         "message": f"The echo model was asked to answer {status}.",
@@ -130,7 +132,12 @@ def _error(behaviour: Behaviour) -> Reply:
         "param": None,
         "code": "echo",
     }
-    reply = _json({"error": error}, behaviour, status)
+    if anthropic:
+        kind = "overloaded_error" if status == 529 else "echo_error"
+        tree = {"type": "error", "error": {"type": kind, "message": error["message"]}, "request_id": "echo-request"}
+        reply = _json(tree, behaviour, status)
+    else:
+        reply = _json({"error": error}, behaviour, status)
     return replace(reply, headers=(*reply.headers, ("retry-after", "7"))) if status == 429 else reply
 
 
@@ -144,6 +151,10 @@ def _model_answer(path: str, asked: dict[str, Any], model: str, behaviour: Behav
     if behaviour.rubbish:
         head = _SSE_HEAD if asked.get("stream") else (("content-type", "text/html"),)
         return Reply(200, head, (b"<html><body>\x00\xff no model lives here</body></html>",), behaviour)
+    if path in _COUNTING:
+        return _json({"input_tokens": _tokens(shapes.asked_text(asked, last=False))}, behaviour)
+    if path in _NAMED:
+        return _named(path, asked, model, behaviour)
     chat = path == "/chat/completions"
     text = _last_user(asked) if chat else _prompt(asked)
     call = _tool_call(asked, text) if chat else None
@@ -163,6 +174,31 @@ def _model_answer(path: str, asked: dict[str, Any], model: str, behaviour: Behav
     if behaviour.usage:
         whole["usage"] = usage
     return _json(whole, behaviour)
+
+
+def _named(path: str, asked: dict[str, Any], model: str, behaviour: Behaviour) -> Reply:
+    """Responses and messages: their events have names."""
+    text = shapes.asked_text(asked, last=True)
+    call = shapes.asked_call(asked, text)
+    written = shapes.written(call, text)
+    usage = {
+        "prompt_tokens": _tokens(shapes.asked_text(asked, last=False)),
+        "completion_tokens": _tokens(written),
+    }
+    usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+    told = usage if behaviour.usage else None
+    pieces = list(_pieces(written))
+    if path == "/responses":
+        item = shapes.response_item(text, call)
+        if not asked.get("stream"):
+            return _json(shapes.response(asked, model, [item], told), behaviour)
+        events = [_named_event(one) for one in shapes.response_events(asked, model, item, pieces, told)]
+    else:
+        block = shapes.message_block(text, call)
+        if not asked.get("stream"):
+            return _json(shapes.message(model, block, told), behaviour)
+        events = [_named_event(one) for one in shapes.message_events(model, block, pieces, told)]
+    return _streamed(events, behaviour, _NAMED[path])
 
 
 def _choice(chat: bool, index: int, text: str, call: dict[str, Any] | None) -> dict[str, Any]:  # noqa: FBT001  # which of two shapes
@@ -211,10 +247,13 @@ def _stream(
     yield b"data: [DONE]\n\n"
 
 
-def _streamed(events: list[bytes], behaviour: Behaviour) -> Reply:
+_FAILED = {"message": "The echo model was asked to fail.", "type": "server_error", "param": None, "code": "echo"}
+
+
+def _streamed(events: list[bytes], behaviour: Behaviour, error: dict[str, Any] | None = None) -> Reply:
     if behaviour.error_event:
-        error = {"message": "The echo model was asked to fail.", "type": "server_error", "param": None, "code": "echo"}
-        events = [*events[: len(events) // 2], _event({"error": error})]
+        failed = _event({"error": _FAILED}) if error is None else _named_event(error)
+        events = [*events[: len(events) // 2], failed]
     if behaviour.breaks:
         # In the middle of an event: what came whole before it must still reach the client.
         kept = events[: max(2, len(events) // 2)]
@@ -226,6 +265,10 @@ def _streamed(events: list[bytes], behaviour: Behaviour) -> Reply:
 
 def _event(tree: object) -> bytes:
     return b"data: " + msgspec.json.encode(tree) + b"\n\n"
+
+
+def _named_event(tree: dict[str, Any]) -> bytes:
+    return b"event: " + str(tree["type"]).encode() + b"\n" + _event(tree)
 
 
 def _cut(data: bytes, size: int) -> list[bytes]:
@@ -319,4 +362,10 @@ def _base64(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-_SHAPES = frozenset(("/chat/completions", "/completions", "/embeddings"))
+# The shapes whose events have names, each with its error in the middle of a stream.
+_NAMED: Mapping[str, dict[str, Any]] = {
+    "/responses": {**_FAILED, "type": "error", "sequence_number": 999},
+    "/messages": {"type": "error", "error": {"type": "api_error", "message": _FAILED["message"]}},
+}  # fmt: skip
+_COUNTING = frozenset(("/messages/count_tokens", "/responses/input_tokens"))
+_SHAPES = frozenset(("/chat/completions", "/completions", "/embeddings", *_NAMED, *_COUNTING))

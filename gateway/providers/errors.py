@@ -17,6 +17,12 @@ import msgspec
 LONGEST = 1000  # characters of a provider's message
 LONGEST_WAIT = 3600.0  # seconds of a provider's retry-after that are believed
 PASSED = frozenset((400, 404, 409, 413, 422))
+OVERLOADED = "provider_overloaded"
+# What an error that came with a success would have had for a status (OpenAI's and Anthropic's types and codes).
+_STATUS_OF = {
+    "overloaded_error": 529, "rate_limit_error": 429, "rate_limit_exceeded": 429, "timeout_error": 504,
+    "server_is_overloaded": 503, "insufficient_quota": 402, "billing_error": 402,
+}  # fmt: skip
 OWN_QUOTA = frozenset(
     (
         "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
@@ -43,6 +49,8 @@ def client_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
     """The client's error for a provider's status, headers (lower-case names) and body. A status below 400 stands for an
     error that came with a success. `now`: Unix seconds, for a retry-after that is a date."""
     error = _error(body)
+    if status < 400:
+        status = next((_STATUS_OF[one] for one in (error.get("code"), error.get("type")) if one in _STATUS_OF), 502)
     provider_code = _words(error.get("code") or error.get("type"), 100)
     message = _words(error.get("message"), LONGEST)
     param = _words(error.get("param"), 200)
@@ -69,7 +77,7 @@ def client_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
         )  # fmt: skip
     if status in (503, 529):
         return ClientError(
-            503, "server_error", "provider_overloaded", "The model provider is overloaded.",
+            503, "server_error", OVERLOADED, "The model provider is overloaded.",
             retryable=True, retry_after=retry_after(headers, now), provider_code=provider_code,
         )  # fmt: skip
     if status in (408, 504):

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 
-import msgspec
-
 from gateway import __version__
-from gateway.limits.reservation import Usage
+from gateway.dialects import dialect_of
+from gateway.endpoints import Endpoint
 from gateway.ports import Transport, UpstreamRequest
 from gateway.reading import Ask
-from gateway.stream.filters import credible_usage
 
 # What passes of a client's headers; all else is between it and us (credentials, cookies, hop-by-hop, tracing of SDKs).
-PASSED = ("content-type", "accept", "openai-beta", "idempotency-key")
+PASSED = ("content-type", "accept", "idempotency-key")
 PASSED_OPAQUE = (*PASSED, "accept-encoding", "content-encoding", "range", "if-none-match", "if-modified-since")
 USER_AGENT = f"llm-gateway/{__version__}"
-
-
-class _Whole(msgspec.Struct):
-    usage: msgspec.Raw = msgspec.Raw(b"")
-
-
-_whole = msgspec.json.Decoder(_Whole)
 
 
 class OpenAI:
@@ -55,7 +46,7 @@ class OpenAI:
         return UpstreamRequest(
             endpoint.method,
             url,
-            tuple(self._headers(endpoint.visible, body, headers)),
+            tuple(self._headers(endpoint, body, headers)),
             body,
             connect=self._connect,
             first_byte=min(self._first_byte, total) if streaming else total,
@@ -63,19 +54,10 @@ class OpenAI:
             total=total,
         )
 
-    def usage(self, body: bytes) -> Usage | None:
-        """The usage that a whole answer reports; None if there is none or it is not credible."""
-        try:
-            raw = _whole.decode(body).usage
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return None
-        return credible_usage(bytes(raw))
-
-    def _headers(
-        self, visible: bool, body: object, headers: Mapping[str, str]  # noqa: FBT001  # a fact about the endpoint
-    ) -> list[tuple[str, str]]:  # fmt: skip
-        passed = [(name, headers[name]) for name in (PASSED if visible else PASSED_OPAQUE) if name in headers]
-        if visible:
+    def _headers(self, endpoint: Endpoint, body: object, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+        names = (*(PASSED if endpoint.visible else PASSED_OPAQUE), *dialect_of(endpoint).asked)
+        passed = [(name, headers[name]) for name in names if name in headers]
+        if endpoint.visible:
             passed.append(("accept-encoding", "identity"))  # what is restored and metered must be readable
         if isinstance(body, AsyncIterator) and "content-length" in headers:
             passed.append(("content-length", headers["content-length"]))

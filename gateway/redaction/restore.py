@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.redaction.placeholders import NAME
+from gateway.shapes.shape import Key, Piece, Runs
 from gateway.stream.sse import Event, data_event
 
 _FORM = re.compile(rf"<({NAME})>|\\u003[cC]({NAME})\\u003[eE]|&lt;({NAME})&gt;")
@@ -164,13 +165,13 @@ def _restored(node: Any, names: Names, key: str | None) -> Any:
 
 
 class RestoreFilter:
-    """The stage of a stream that restores: one Restorer for each choice and each run of text in it."""
+    """The stage of a stream that restores: one Restorer for each run of text. `runs` says where they stand."""
 
-    def __init__(self, shape: str, mapping: Mapping[str, str]) -> None:
-        self._shape = shape
+    def __init__(self, runs: Runs, mapping: Mapping[str, str]) -> None:
+        self._runs = runs
         self._names = Names(mapping)
-        self._runs: dict[tuple[int, str, int], Restorer] = {}
-        self._template: dict[str, Any] = {}
+        self._open: dict[Key, tuple[Restorer, Piece]] = {}
+        self._added = False
 
     def feed(self, event: Event) -> Iterable[Event]:
         """The event, rewritten where text in it is restored or held back; before it, what it completes."""
@@ -179,113 +180,55 @@ class RestoreFilter:
             return (event,)
         if data.startswith(b"[DONE]"):
             return (*self.flush(), event)
-        holding = any(run.held for run in self._runs.values())
-        if not holding and not (b"<" in data or b"\\" in data or b"&" in data):
+        waiting = self._added or any(restorer.held for restorer, _ in self._open.values())
+        if not waiting and not (b"<" in data or b"\\" in data or b"&" in data):
             return (event,)
         try:
             chunk = json.loads(data)  # keeps integers of any size
         except (ValueError, RecursionError):
             return (event,)
-        if not isinstance(chunk, dict) or not isinstance(chunk.get("choices"), list):
-            return (event,)
-        self._template = chunk
-        changed = False
-        for choice in chunk["choices"]:
-            if isinstance(choice, dict):
-                changed |= self._choice(choice)
-        return (_rewritten(event, chunk),) if changed else (event,)
+        return self._chunk(event, chunk) if isinstance(chunk, dict) else (event,)
 
     def flush(self) -> Iterable[Event]:
         """What is held back when the stream ends without saying so."""
-        choices = []
-        for index in sorted({run[0] for run in self._runs if self._runs[run].held}):
-            choice: dict[str, Any] = {"index": index, "finish_reason": None}
-            self._add_rest(choice, index)
-            choices.append(choice)
-        if not choices:
-            return ()
-        kept = {name: self._template[name] for name in _ENVELOPE if name in self._template}
-        return (_rewritten(Event(b""), {**kept, "choices": choices}),)
+        return self._rest(lambda _: True)
 
-    def _choice(self, choice: dict[str, Any]) -> bool:
-        """Restore in place; whether anything is not as it came."""
-        index = _index(choice)
+    def _chunk(self, event: Event, chunk: dict[str, Any]) -> Iterable[Event]:
         changed = False
-        fields = choice if self._shape == "completions" else choice.get("delta")
-        if isinstance(fields, dict):
-            for name in ("text",) if self._shape == "completions" else tuple(fields):
-                value = fields.get(name)
-                if isinstance(value, str) and name != "role":
-                    fields[name] = self._run(index, name, 0, as_text).feed(value)
-                    changed |= fields[name] != value
-            for call, owner, name in _arguments(fields):
-                value = owner[name]
-                owner[name] = self._run(index, name, call, as_json if name == "arguments" else as_text).feed(value)
-                changed |= owner[name] != value
-        if choice.get("finish_reason") is not None:
-            changed |= self._add_rest(choice, index)
-        return changed
+        pieces = {piece.key: piece for piece in self._runs.pieces(chunk)}
+        for key, piece in pieces.items():
+            if key not in self._open:
+                self._open[key] = (Restorer(self._names, as_json if piece.is_json else as_text), piece)
+            restorer, _ = self._open[key]
+            self._open[key] = restorer, piece
+            changed |= _put(piece, restorer.feed(piece.owner[piece.field]))
+        before: list[Event] = []
+        if (ended := self._runs.ends(chunk)) is not None:
+            for key in [key for key in pieces if ended(key)]:
+                changed |= _put(pieces[key], pieces[key].owner[pieces[key].field] + self._open.pop(key)[0].flush())
+            before = self._rest(ended)
+        if not pieces:
+            whole = _restored(chunk, self._names, None)
+            changed |= whole != chunk
+            chunk = whole
+        changed |= self._runs.renumber(chunk)
+        return (*before, _rewritten(event, chunk) if changed else event)
 
-    def _run(self, index: int, name: str, call: int, write: Callable[[str], str]) -> Restorer:
-        run = self._runs.get((index, name, call))
-        if run is None:
-            run = self._runs[(index, name, call)] = Restorer(self._names, write)
-        return run
-
-    def _add_rest(self, choice: dict[str, Any], index: int) -> bool:
-        """Put what is held back of a choice to the end of its text; whether there was any."""
-        added = False
-        for (of, name, call), run in self._runs.items():
-            if of != index or not run.held:
-                continue
-            rest, added = run.flush(), True
-            if self._shape == "completions":
-                choice["text"] = (choice.get("text") or "") + rest
-                continue
-            delta = choice.get("delta")
-            if not isinstance(delta, dict):
-                delta = choice["delta"] = {}
-            if name in ("arguments", "input"):
-                _add_arguments(delta, call, name, rest)
-            else:
-                delta[name] = (delta.get(name) or "") + rest
-        return added
+    def _rest(self, ended: Callable[[Key], bool]) -> list[Event]:
+        """What is held back of the runs that end, as events of their own."""
+        rest = []
+        for key in [key for key in self._open if ended(key)]:
+            restorer, piece = self._open.pop(key)
+            if restorer.held:
+                rest.append(self._runs.more(piece, restorer.flush()))
+                self._added = True
+        return rest
 
 
-_ENVELOPE = ("id", "object", "created", "model")
-_FUNCTION_CALL = -1  # the run of the older `function_call`, which has no index
-
-
-def _index(choice: dict[str, Any]) -> int:
-    index = choice.get("index", 0)
-    return index if isinstance(index, int) else 0
-
-
-def _arguments(delta: dict[str, Any]) -> Iterable[tuple[int, dict[str, Any], str]]:
-    """Every piece of a tool call's arguments in a delta: the call's index, the object that holds it, its name there."""
-    older = delta.get("function_call")
-    if isinstance(older, dict) and isinstance(older.get("arguments"), str):
-        yield _FUNCTION_CALL, older, "arguments"
-    calls = delta.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        if not isinstance(call, dict):
-            continue
-        for kind, name in (("function", "arguments"), ("custom", "input")):
-            part = call.get(kind)
-            if isinstance(part, dict) and isinstance(part.get(name), str):
-                yield _index(call), part, name
-
-
-def _add_arguments(delta: dict[str, Any], call: int, name: str, rest: str) -> None:
-    for index, owner, field in _arguments(delta):
-        if index == call and field == name:
-            owner[field] += rest
-            return
-    kind = "custom" if name == "input" else "function"
-    if call == _FUNCTION_CALL:
-        delta["function_call"] = {"arguments": rest}
-    else:
-        delta.setdefault("tool_calls", []).append({"index": call, kind: {name: rest}})
+def _put(piece: Piece, text: str) -> bool:
+    changed = bool(piece.owner[piece.field] != text)
+    piece.owner[piece.field] = text
+    return changed
 
 
 def _rewritten(event: Event, chunk: dict[str, Any]) -> Event:

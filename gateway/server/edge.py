@@ -100,13 +100,13 @@ class Edge(web.Server):
     def malformed(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to bytes that are no HTTP request, and its record."""
         refusal = Refusal(Reason.BAD_REQUEST, "The request's head is not valid HTTP.")
-        wire, headers, body = refused(refusal)
         peer = request.get_extra_info("peername")
         now = self._rooms.clock.monotonic()
         exchange = Exchange(
             self._request_id(), now, self._rooms.clock.now(), "-", "-", str(peer[0]) if peer else "",
             self._rooms.policies.current, refusal=refusal,
         )  # fmt: skip
+        wire, headers, body = refused(refusal, exchange.request_id)
         exchange.end(Ending.REFUSED, wire.status, now)
         self._rooms.records.write(record_of(exchange))
         own = {"content-type": "application/json", "x-request-id": exchange.request_id, "Server": NAME}

@@ -1,6 +1,7 @@
 """What looks into a stream as it passes: `feed` an event, get the events that go on; `flush` at the end. Pure.
 
-The order in a relay is: usage meter, then restorer; each sees what the one before it let through.
+The order in a relay is: usage meter, then restorer; each sees what the one before it let through. What differs from
+one API shape to another stands in `gateway/shapes/`.
 """
 
 from __future__ import annotations
@@ -26,103 +27,77 @@ class StreamFilter(Protocol):
         """What was held back, at the end of the stream."""
 
 
-# msgspec takes no union of Raw and None: what is absent is empty, and null is the four bytes.
-_ABSENT = msgspec.Raw(b"")
-_NOTHING = (b"", b"null", b"false")
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    tool_calls: msgspec.Raw = _ABSENT
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-
-
-_decoder = msgspec.json.Decoder(_Chunk)
-
-
-class UsageMeter:
+class Meter:
     """Reads what a stream says of itself: usage, errors, ids, why it ended; counts what passes in case it does not
-    say. With `strip_usage` the chunk that only we asked for goes no further."""
+    say. A shape's own meter says how to `read` an event's data."""
 
-    def __init__(self, *, strip_usage: bool) -> None:
+    def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.input_tokens: int | None = None  # where a stream said them, and not yet its whole usage
         self.error = False
+        self.ended = False  # the stream itself said that it is whole
         self.response_id: str | None = None
         self.model: str | None = None
         self.finish_reasons: list[str] = []
         self.flags: list[str] = []
-        self._strip = strip_usage
-        self._text = 0
-        self._done = False
+        self.sequence = -1  # the last event's number, where events are numbered
+        self._bytes = 0
 
     def feed(self, event: Event) -> Iterable[Event]:
-        """The event itself, or nothing where it is the usage chunk that the client did not ask for."""
+        """The event itself, or nothing where the client did not ask for it."""
         data = event.data
         if data is None:
             return (event,)
         if data.startswith(b"[DONE]"):
-            self._done = True
+            self.ended = True
             return (event,)
         try:
-            chunk = _decoder.decode(data)
+            passes = self.read(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._flag("unreadable_chunk")
-            self._text += len(data)
+            self.flag("unreadable_chunk")
+            self._bytes += len(data)
             return (event,)
-        if self.response_id is None and chunk.id:
-            self.response_id, self.model = chunk.id[:LONGEST_NAME], (chunk.model or "")[:LONGEST_NAME] or None
-        for choice in chunk.choices or ():
-            self._count(choice)
-        if bytes(chunk.error) not in _NOTHING:
-            self.error = True
-        if (usage := bytes(chunk.usage)) not in _NOTHING:
-            self._use(usage)
-            if self._strip and not chunk.choices and not self.error:
-                return ()
-        return (event,)
+        return (event,) if passes else ()
+
+    def read(self, data: bytes) -> bool:
+        """Take notes of one event's data; whether it goes on to the client. Raises MsgspecError, UnicodeDecodeError
+        or RecursionError where it cannot be read."""
+        raise NotImplementedError
 
     def flush(self) -> Iterable[Event]:
         """Nothing is held back."""
-        if not self._done and not self.error:
-            self._flag("no_done")
+        if not self.ended and not self.error:
+            self.flag("no_done")
         return ()
 
     def output_tokens(self) -> int:
         """Our own count of the text that passed."""
-        return -(-self._text // BYTES_PER_TOKEN)
+        return -(-self._bytes // BYTES_PER_TOKEN)
 
-    def _count(self, choice: _Choice) -> None:
-        delta = choice.delta
-        if delta is not None:
-            if delta.content:
-                self._text += len(delta.content.encode("utf-8", "surrogatepass"))
-            self._text += memoryview(delta.tool_calls).nbytes
-        if choice.text:
-            self._text += len(choice.text.encode("utf-8", "surrogatepass"))
-        if choice.finish_reason:
-            self.finish_reasons.append(choice.finish_reason[:LONGEST_NAME])
+    def count(self, text: str | bytes | None) -> None:
+        """Text that passes."""
+        if text:
+            self._bytes += len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
 
-    def _use(self, raw: bytes) -> None:
-        usage = credible_usage(raw)
+    def call_it(self, response_id: str | None, model: str | None) -> None:
+        """The answer's id and model; the first that are said count."""
+        if self.response_id is None and response_id:
+            self.response_id, self.model = response_id[:LONGEST_NAME], (model or "")[:LONGEST_NAME] or None
+
+    def finish(self, reason: str | None) -> None:
+        """Why a choice ended."""
+        if reason:
+            self.finish_reasons.append(reason[:LONGEST_NAME])
+
+    def use(self, usage: Usage | None) -> None:
+        """What the provider says was used; None: it said something that is not credible."""
         if usage is None:
-            self._flag("usage_not_credible")
+            self.flag("usage_not_credible")
         else:
             self.usage = usage
 
-    def _flag(self, flag: str) -> None:
+    def flag(self, flag: str) -> None:
+        """Something odd, for the record."""
         if flag not in self.flags:
             self.flags.append(flag)
 
@@ -135,8 +110,8 @@ def credible_usage(raw: bytes) -> Usage | None:
         return None
     if not isinstance(usage, dict):
         return None
-    prompt = _tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
-    completion = _tokens(usage.get("completion_tokens", usage.get("output_tokens", 0)))
+    prompt = credible_tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
+    completion = credible_tokens(usage.get("completion_tokens", usage.get("output_tokens", 0)))
     if prompt is None or completion is None:
         return None
     cached = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
@@ -152,7 +127,8 @@ def credible_usage(raw: bytes) -> Usage | None:
     )
 
 
-def _tokens(value: Any) -> int | None:
+def credible_tokens(value: Any) -> int | None:
+    """A number of tokens; None where it is not one."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= ABSURD:
         return None
     return value
@@ -162,5 +138,5 @@ def _detail(usage: dict[str, Any], names: tuple[str, ...], field: str) -> int:
     for name in names:
         details = usage.get(name)
         if isinstance(details, dict):
-            return _tokens(details.get(field)) or 0
+            return credible_tokens(details.get(field)) or 0
     return 0

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.envelopes import envelope, stream_error
 from gateway.errors import Failure, ProviderBroken, Wire
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.limits.reservation import Basis, Usage
 from gateway.ports import Clock, Head, Provider, Reply, Upstream
-from gateway.providers.errors import client_error, is_error_body
+from gateway.providers.errors import OVERLOADED, client_error
 from gateway.redaction.restore import RestoreFilter, restore_body
 from gateway.redaction.safe import SafeRequest
-from gateway.stream.filters import StreamFilter, UsageMeter
+from gateway.shapes.shape import Said, Shape
+from gateway.shapes.table import SHAPES
+from gateway.stream.filters import StreamFilter
 from gateway.stream.sse import Decoder, Event, TooLong
 
 LARGEST_ANSWER = 64 << 20  # bytes of a whole answer that are held to be restored and metered
@@ -74,12 +75,14 @@ async def _send_error(exchange: Exchange, answer: Answer, reply: Reply, status: 
     exchange.provider_error = error.provider_code
     exchange.usage = Usage(basis=Basis.NOTHING)
     exchange.enter(Phase.RELAYING)
-    exchange.ending, exchange.status = Ending.PROVIDER_ERROR, error.status
-    wire = Wire(error.status, error.type, error.code, error.retryable)
+    told = exchange.dialect.overloaded if error.code == OVERLOADED else error.status
+    exchange.ending, exchange.status = Ending.PROVIDER_ERROR, told
+    wire = Wire(told, error.type, error.code, error.retryable)
     own = () if error.retryable else (("x-should-retry", "false"),)
     if error.retryable and error.retry_after is not None:
         own = (("retry-after", f"{error.retry_after:g}"),)
-    await reply.send(Head(error.status, (*answer.headers, *own)), envelope(wire, error.message, error.param))
+    body = exchange.dialect.envelope(wire, error.message, error.param, exchange.request_id)
+    await reply.send(Head(wire.status, (*answer.headers, *own)), body)
 
 
 def restore_text(answer: Answer, body: bytes) -> bytes:
@@ -89,20 +92,22 @@ def restore_text(answer: Answer, body: bytes) -> bytes:
 
 async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
     """A whole answer is read before the client hears of it, so whatever breaks it is still an error with a status."""
-    ask = exchange.ask
-    assert ask is not None  # noqa: S101  # INVARIANT: see relay
+    shape = _shape(exchange)
     try:
         body = await _read(answer.upstream, LARGEST_ANSWER)
     except BaseException:
         exchange.usage = abandoned(exchange)
         raise
-    if is_error_body(body):
-        await _send_error(exchange, answer, reply, 502, body)
+    if shape.is_error(body):
+        await _send_error(exchange, answer, reply, answer.upstream.status, body)
         return
     if not _is_object(body):
         exchange.usage = abandoned(exchange)
         raise ProviderBroken("no JSON object")
-    exchange.usage = answer.provider.usage(body) or _counted_whole(exchange, body)
+    said = shape.whole(body)
+    exchange.usage = _used_by_whole(exchange, shape, said, body)
+    exchange.response_id, exchange.response_model = said.response_id, said.model
+    exchange.finish_reasons = said.finish_reasons
     if answer.safe.restore:
         body = restore_body(body, answer.safe.restore)
     head = Head(answer.upstream.status, (*_passed(answer, PASSED), *answer.headers, *exchange.cost_header()))
@@ -115,16 +120,18 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
 async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
     ask, upstream = exchange.ask, answer.upstream
     assert ask is not None  # noqa: S101  # INVARIANT: see relay
-    meter = UsageMeter(strip_usage=not ask.include_usage)
-    filters: list[StreamFilter] = [meter]
+    shape = _shape(exchange)
+    meter = shape.meter(not ask.include_usage)
+    restorers: list[StreamFilter] = []
     if answer.safe.restore:
-        filters.append(RestoreFilter(ask.endpoint.shape, answer.safe.restore))
+        restorers.append(RestoreFilter(shape.runs(), answer.safe.restore))
+    filters: list[StreamFilter] = [meter, *restorers]
     decoder = Decoder()
     try:
         first = await _first_events(upstream, decoder)
         data = next(event.data for event in first if event.data is not None)
-        if is_error_body(data):
-            await _send_error(exchange, answer, reply, 502, data)
+        if shape.is_error(data):
+            await _send_error(exchange, answer, reply, upstream.status, data)
             return
         exchange.enter(Phase.RELAYING)
         exchange.first_byte = clock.monotonic()
@@ -148,11 +155,12 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
             # Too late for a status; and the client must not take what it has for the whole.
             exchange.ending, exchange.failure = Ending.TRUNCATED, failure
             text = f"{failure.client_message} (request {exchange.request_id})"
-            await reply.write(_through(filters, (), last=True) + stream_error(failure.wire, text))
+            error = shape.stream_error(failure.wire, text, exchange.request_id, meter)
+            await reply.write(_through(restorers, (error,), last=True))
         await reply.end()
     finally:
         if exchange.usage is None:
-            exchange.usage = meter.usage or counted(exchange, meter.output_tokens())
+            exchange.usage = meter.usage or counted(exchange, meter.output_tokens(), meter.input_tokens)
         exchange.response_id, exchange.response_model = meter.response_id, meter.model
         exchange.finish_reasons = tuple(meter.finish_reasons)
         exchange.flags.extend(meter.flags)
@@ -237,15 +245,28 @@ def _passed(answer: Answer, names: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, headers[name]) for name in names if name in headers]
 
 
-def counted(exchange: Exchange, output_tokens: int) -> Usage:
-    """Our own count of an answer whose provider did not say: the reserved input and what passed of the output."""
+def counted(exchange: Exchange, output_tokens: int, input_tokens: int | None = None) -> Usage:
+    """Our own count of an answer whose provider did not say: the input that it told, else the reserved one, and what
+    passed of the output."""
     assert exchange.reservation is not None  # noqa: S101  # INVARIANT: see relay
-    return Usage(exchange.reservation.estimate.input_tokens, output_tokens, basis=Basis.COUNTED)
+    if input_tokens is None:
+        input_tokens = exchange.reservation.estimate.input_tokens
+    return Usage(input_tokens, output_tokens, basis=Basis.COUNTED)
 
 
-def _counted_whole(exchange: Exchange, body: bytes) -> Usage:
+def _used_by_whole(exchange: Exchange, shape: Shape, said: Said, body: bytes) -> Usage:
+    if shape.free:
+        return Usage()
+    if said.usage is not None:
+        return said.usage
+    if said.pending:  # it works on in the background, and nobody tells us what it comes to
+        return abandoned(exchange)
+    return counted(exchange, -(-len(body) // 4) if shape.default_output else 0)
+
+
+def _shape(exchange: Exchange) -> Shape:
     assert exchange.ask is not None  # noqa: S101  # INVARIANT: see relay
-    return counted(exchange, 0 if exchange.ask.endpoint.shape == "embeddings" else -(-len(body) // 4))
+    return SHAPES[exchange.ask.endpoint.shape]
 
 
 def abandoned(exchange: Exchange) -> Usage:

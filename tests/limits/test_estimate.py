@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from gateway.endpoints import Endpoint, find
 from gateway.identity.principal import Principal
-from gateway.limits.estimate import CHAT_OUTPUT, COMPLETION_OUTPUT, PICTURE, PLACEHOLDER, estimate
+from gateway.limits.estimate import PICTURE, PLACEHOLDER, estimate
 from gateway.policy.compiled import Key, PolicySet, Price, RedactionProfile
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
+from gateway.shapes.chat import CHAT_OUTPUT, COMPLETION_OUTPUT
 from tests.limit_trial import RULE
 
 POLICY = PolicySet("0" * 64, {}, {}, {}, (), (), {}, ())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.redaction.placeholders import Placeholders, tenant_key
 from gateway.redaction.restore import Names, RestoreFilter, Restorer, as_json, as_text, restore_body, restore_text
+from gateway.shapes.table import SHAPES
 from gateway.stream.sse import Decoder
 
 KEY = tenant_key(b"m" * 32, "acme")
@@ -78,7 +79,7 @@ def chunk(**choice: Any) -> bytes:
 
 def streamed(shape: str, stream: bytes, cuts: list[int] | None = None) -> list[dict[str, Any]]:
     """What a client reads of a stream that came in these pieces."""
-    decoder, stage = Decoder(), RestoreFilter(shape, MAPPING)
+    decoder, stage = Decoder(), RestoreFilter(SHAPES[shape].runs(), MAPPING)
     marks = [0, *(cuts or []), len(stream)]
     raw = b""
     for start, end in pairwise(marks):
@@ -162,7 +163,7 @@ def test_completions_too() -> None:
 
 
 def test_events_without_placeholders_keep_their_bytes() -> None:
-    stage = RestoreFilter("chat", MAPPING)
+    stage = RestoreFilter(SHAPES["chat"].runs(), MAPPING)
     for raw in (
         chunk(delta={"content": "a < b \\ & c"}).replace(b'"index": 0', b'"index": 0, "x": 1e-7, "y": 1.0'),
         b": ping\n\n", b"data: not json <\n\n", b'data: {"choices": 1, "t": "<"}\n\n', b"data: [DONE]\n\n",

@@ -1,0 +1,199 @@
+"""Chat completions, and the older completions and embeddings beside them. Pure.
+
+Source: openai-openapi `CreateChatCompletionStreamResponse`. A stream ends with `[DONE]`, though not every server says
+it; its usage comes in a chunk without choices, if it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from gateway.dialects import OPENAI
+from gateway.errors import Wire
+from gateway.providers.errors import is_error_body
+from gateway.shapes.shape import Key, Piece, Said, Shape, short
+from gateway.stream.filters import Meter, credible_usage
+from gateway.stream.sse import Event, data_event
+
+CHAT_OUTPUT = 4096  # tokens that may come where a chat names no maximum
+COMPLETION_OUTPUT = 16  # the default of `max_tokens` of OpenAI's /v1/completions
+
+# msgspec takes no union of Raw and None: what is absent is empty, and null is the four bytes.
+_ABSENT = msgspec.Raw(b"")
+_NOTHING = (b"", b"null", b"false")
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    tool_calls: msgspec.Raw = _ABSENT
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+
+
+class _Whole(msgspec.Struct):
+    usage: msgspec.Raw = _ABSENT
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+_whole = msgspec.json.Decoder(_Chunk)
+_usage = msgspec.json.Decoder(_Whole)
+
+
+class ChatMeter(Meter):
+    """The meter of chats and completions. With `strip_usage` the usage chunk goes no further."""
+
+    def __init__(self, strip_usage: bool) -> None:  # noqa: FBT001  # called through the table
+        super().__init__()
+        self._strip = strip_usage
+
+    def read(self, data: bytes) -> bool:
+        """One chunk."""
+        chunk = _chunk.decode(data)
+        self.call_it(chunk.id, chunk.model)
+        for choice in chunk.choices or ():
+            if choice.delta is not None:
+                self.count(choice.delta.content)
+                self.count(bytes(choice.delta.tool_calls))
+            self.count(choice.text)
+            self.finish(choice.finish_reason)
+        if bytes(chunk.error) not in _NOTHING:
+            self.error = True
+        if (usage := bytes(chunk.usage)) not in _NOTHING:
+            self.use(credible_usage(usage))
+            return not self._strip or bool(chunk.choices) or self.error
+        return True
+
+
+def said(body: bytes) -> Said:
+    """What a whole answer says of itself; of one that is not as expected, its usage at most."""
+    try:
+        whole = _whole.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        try:
+            return Said(credible_usage(bytes(_usage.decode(body).usage)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return Said()
+    reasons = tuple(reason for one in whole.choices or () if (reason := short(one.finish_reason)) is not None)
+    return Said(credible_usage(bytes(whole.usage)), short(whole.id), short(whole.model), reasons)
+
+
+def stream_error(wire: Wire, message: str, request_id: str, _meter: Meter) -> Event:
+    """An error for a stream whose status can no longer change."""
+    return data_event(OPENAI.envelope(wire, message, None, request_id))
+
+
+_FUNCTION_CALL = -1  # the run of the older `function_call`, which has no index
+
+
+class ChatRuns:
+    """Runs are keyed by choice, field and tool call. `completions`: text stands in the choice itself."""
+
+    def __init__(self, *, completions: bool = False) -> None:
+        self._completions = completions
+        self._envelope: dict[str, Any] = {}
+
+    def pieces(self, chunk: dict[str, Any]) -> list[Piece]:
+        """Every text of every choice's delta."""
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            return []
+        self._envelope = {name: chunk[name] for name in ("id", "object", "created", "model") if name in chunk}
+        return [piece for choice in choices if isinstance(choice, dict) for piece in self._choice(choice)]
+
+    def _choice(self, choice: dict[str, Any]) -> Iterable[Piece]:
+        index = _index(choice)
+        fields = choice if self._completions else choice.get("delta")
+        if not isinstance(fields, dict):
+            return
+        for name in ("text",) if self._completions else tuple(fields):
+            if isinstance(fields.get(name), str) and name != "role":
+                yield Piece((index, name, 0), fields, name)
+        for call, owner, name in _arguments(fields):
+            yield Piece((index, name, call), owner, name, name == "arguments")
+
+    def ends(self, chunk: dict[str, Any]) -> Callable[[Key], bool] | None:
+        """A choice that says why it finished, and an error."""
+        if chunk.get("error"):
+            return lambda _: True
+        choices = chunk.get("choices")
+        ended = {
+            _index(choice)
+            for choice in (choices if isinstance(choices, list) else ())
+            if isinstance(choice, dict) and choice.get("finish_reason") is not None
+        }
+        return (lambda key: key[0] in ended) if ended else None
+
+    def more(self, piece: Piece, text: str) -> Event:
+        """A chunk with one more delta."""
+        index, name, call = piece.key
+        choice: dict[str, Any] = {"index": index, "finish_reason": None}
+        if self._completions:
+            choice["text"] = text
+        elif name not in ("arguments", "input"):
+            choice["delta"] = {name: text}
+        elif call == _FUNCTION_CALL:
+            choice["delta"] = {"function_call": {"arguments": text}}
+        else:
+            kind = "custom" if name == "input" else "function"
+            choice["delta"] = {"tool_calls": [{"index": call, kind: {name: text}}]}
+        return data_event(msgspec.json.encode({**self._envelope, "choices": [choice]}))
+
+    def renumber(self, chunk: dict[str, Any]) -> bool:
+        """Chunks have no numbers."""
+        return False
+
+
+def _index(choice: dict[str, Any]) -> int:
+    index = choice.get("index", 0)
+    return index if isinstance(index, int) else 0
+
+
+def _arguments(delta: dict[str, Any]) -> Iterable[tuple[int, dict[str, Any], str]]:
+    """Every piece of a tool call's arguments in a delta: the call's index, the object that holds it, its name there."""
+    older = delta.get("function_call")
+    if isinstance(older, dict) and isinstance(older.get("arguments"), str):
+        yield _FUNCTION_CALL, older, "arguments"
+    calls = delta.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        if not isinstance(call, dict):
+            continue
+        for kind, name in (("function", "arguments"), ("custom", "input")):
+            part = call.get(kind)
+            if isinstance(part, dict) and isinstance(part.get(name), str):
+                yield _index(call), part, name
+
+
+CHAT = Shape(
+    "chat", OPENAI, "chat", ("max_completion_tokens", "max_tokens"), CHAT_OUTPUT,
+    whole=said, is_error=is_error_body, meter=ChatMeter, runs=ChatRuns, stream_error=stream_error, asks_usage=True,
+)  # fmt: skip
+# Both are frozen at OpenAI (API reference, Completions and Embeddings); chat and responses take what is new.
+COMPLETIONS = Shape(
+    "completions", OPENAI, "text_completion", ("max_tokens", "max_completion_tokens"), COMPLETION_OUTPUT,
+    whole=said, is_error=is_error_body, meter=ChatMeter, runs=lambda: ChatRuns(completions=True),
+    stream_error=stream_error, asks_usage=True,
+    takes=frozenset((
+        "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "n", "presence_penalty",
+        "seed", "stop", "suffix", "temperature", "top_p", "user",
+    )),
+)  # fmt: skip
+EMBEDDINGS = Shape(
+    "embeddings", OPENAI, "embeddings", (), 0,
+    whole=said, is_error=is_error_body, meter=ChatMeter, runs=ChatRuns, stream_error=stream_error,
+    takes=frozenset(("dimensions", "encoding_format", "user")),
+)  # fmt: skip
