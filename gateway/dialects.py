@@ -69,9 +69,11 @@ _TYPES = {
 
 
 class AnthropicDialect:
-    """Anthropic's, below /v1/messages."""
+    """Anthropic's: below /v1/messages, and wherever a client says which version of its API it speaks."""
 
-    asked: tuple[str, ...] = ("anthropic-version", "anthropic-beta")
+    asked: tuple[str, ...] = (
+        "anthropic-version", "anthropic-beta", "anthropic-user-profile-id", "anthropic-worker-id",
+    )  # fmt: skip
     overloaded = 529
 
     def envelope(self, wire: Wire, message: str, param: str | None, request_id: str) -> bytes:
@@ -104,7 +106,8 @@ _ANTHROPIC_NAMES = frozenset(("messages", "message_batches"))
 
 def dialect_of(endpoint: Endpoint | None) -> Dialect:
     """The dialect that clients of an endpoint speak."""
-    return ANTHROPIC if endpoint is not None and endpoint.name in _ANTHROPIC_NAMES else OPENAI
+    anthropic = endpoint is not None and (endpoint.anthropic or endpoint.name in _ANTHROPIC_NAMES)
+    return ANTHROPIC if anthropic else OPENAI
 
 
 def _moment(seconds: float) -> str:

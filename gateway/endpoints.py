@@ -30,6 +30,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     method: str
     path: str
     raw_query: str = ""
+    anthropic: bool = False  # the client says so, by the header `anthropic-version`
 
     @property
     def visible(self) -> bool:
@@ -72,11 +73,11 @@ NAMES = INFERENCE | {
 }  # fmt: skip
 
 
-def find(method: str, path: str, raw_query: str = "") -> Endpoint | None:
-    """The endpoint of a raw path. None: not below /v1/, or a path that two servers could read in two ways
+def find(method: str, path: str, raw_query: str = "", *, anthropic: bool = False) -> Endpoint | None:
+    """The endpoint of a raw path; `anthropic`: the client speaks Anthropic's API. None: not below /v1/, or a path that two servers could read in two ways
     (empty or dot segments, encoded or not, back slashes, control characters)."""
     if path == OWN_KEY and method in ("GET", "HEAD"):
-        return Endpoint("key", "key", method, path, raw_query)
+        return Endpoint("key", "key", method, path, raw_query, anthropic)
     if not path.startswith("/v1/") or "#" in path:
         return None
     raw = path[3:]
@@ -85,9 +86,9 @@ def find(method: str, path: str, raw_query: str = "") -> Endpoint | None:
     if any(segment in ("", ".", "..") for segment in segments) or "\\" in below or not below.isprintable():
         return None
     if method == "POST" and (shape := _HOT.get(below.removesuffix("/"))) is not None:
-        return Endpoint(segments[0], shape, method, raw, raw_query)
+        return Endpoint(segments[0], shape, method, raw, raw_query, anthropic)
     name = segments[0].replace("-", "_")
     if name == "models" and method in ("GET", "HEAD"):
-        return Endpoint("models", "models", method, raw, raw_query)
+        return Endpoint("models", "models", method, raw, raw_query, anthropic)
     name = _BELOW_HOT.get(name, name)
-    return Endpoint(name if name in NAMES else OTHER, "opaque", method, raw, raw_query)
+    return Endpoint(name if name in NAMES else OTHER, "opaque", method, raw, raw_query, anthropic)

@@ -25,6 +25,7 @@ class BadJson(ValueError):
 
 
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
 _MEMBER = re.compile(rb'[ \t\r\n]*([{,])[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
 _CLOSING = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]', re.DOTALL)
@@ -47,6 +48,16 @@ def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.
     if _places(body, fields) is None:
         _check_unique(body, {key.decode() for key in read_keys})
     return fields
+
+
+def is_array(body: bytes) -> bool:
+    """Whether it is a JSON array that we could read."""
+    try:
+        _array.decode(body)
+        _check_depth(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadJson):
+        return False
+    return True
 
 
 def has_duplicates(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:

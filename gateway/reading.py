@@ -1,8 +1,8 @@
 """read: what a client asks, as far as the gateway must know it. The rest stays the bytes that came.
 
-A JSON body is held, and its top level is split without decoding the values. A multipart body is only looked into:
-for an inference endpoint as far as its `model` field (a file on disk takes what does not fit in memory), for any
-other not at all; what follows is watched as it passes, so that no second model slips by. Everything else streams.
+A JSON body is held, and its top level is split without decoding the values. A multipart body is only looked into, as
+far as its `model` field (a file on disk takes what does not fit in memory); where files are uploaded no form has one,
+and it streams. What follows is watched as it passes, so that no second model slips by. Everything else streams.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 import msgspec
 
 from gateway.errors import Failure, Reason, Refusal, Wire
-from gateway.json_object import BadJson, parse_object
+from gateway.json_object import BadJson, is_array, parse_object
 from gateway.multipart import FieldWatch, boundary
 from gateway.shapes.table import SHAPES
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OUTPUT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 MEMORY = 1 << 20  # bytes of a multipart body that are held in memory before a temporary file takes them
+
+# Whose forms are files, of any size, and name no model.
+UPLOADING = frozenset(("containers", "files", "skills", "uploads", "vector_stores"))
 
 # Top-level keys that the gateway reads; a body that has one of them twice could mean two things (design: "what was
 # checked is what is sent").
@@ -145,6 +148,8 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> As
     try:
         fields = parse_object(body, READ_KEYS)
     except BadJson as error:
+        if not endpoint.inference and is_array(body):  # no object, so no model either
+            return Ask(endpoint, body, **heading)
         return Refusal(Reason.BAD_REQUEST, f"We could not read the JSON body of your request: {error}")
     try:
         model = _value(fields, "model", str)
@@ -210,7 +215,7 @@ async def _read_form(arrival: Arrival, endpoint: Endpoint, max_body: int, headin
         return Refusal(Reason.BAD_REQUEST, "The multipart body's Content-Type names no usable boundary.")
     watch = FieldWatch(mark, "model")
     incoming = arrival.stream()
-    if not endpoint.inference:
+    if endpoint.name in UPLOADING:
         return Ask(endpoint, None, rest=_watched(watch, None, incoming), **heading)
     held = cast("BinaryIO", tempfile.SpooledTemporaryFile(MEMORY))  # noqa: SIM115  # closed by `_watched`
     size = 0

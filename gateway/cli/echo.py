@@ -16,8 +16,6 @@ from aiohttp import web
 from gateway.providers.echo_core import answer
 from gateway.server.arrival import lower_case
 
-LARGEST = 256 << 20  # bytes of a request's body
-
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
@@ -57,7 +55,7 @@ async def _serve(host: str, port: int, record: Path | None) -> None:
 
 
 async def _answer(request: web.BaseRequest, out: TextIO | None) -> web.StreamResponse:
-    body = await request.read()
+    body = await request.content.read()  # of any size
     headers = lower_case(request.raw_headers)
     path, _, query = request.raw_path.partition("?")
     if out is not None:

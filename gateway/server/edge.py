@@ -89,7 +89,9 @@ class Edge(web.Server):
         assert task is not None  # noqa: S101  # INVARIANT: aiohttp runs handlers in tasks
         self.running.add(task)
         try:
-            await journey(arrival, find(arrival.method, arrival.path, arrival.raw_query), reply, self._rooms)
+            anthropic = "anthropic-version" in arrival.headers
+            endpoint = find(arrival.method, arrival.path, arrival.raw_query, anthropic=anthropic)
+            await journey(arrival, endpoint, reply, self._rooms)
         finally:
             self.running.discard(task)
         if reply.response is None:  # broken off before a head was sent; nothing reads this

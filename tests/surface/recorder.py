@@ -1,0 +1,154 @@
+"""An upstream for every path there is: its answer says what it received, so that two answers are the same only if both
+requests were, and both answers came back whole. Run as a process: `python recorder.py`; it prints its address.
+
+The answer's form follows what the official SDKs expect of a path: JSON that satisfies every parser, events, lines or
+plain bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from typing import Any
+
+from aiohttp import web
+
+PIECE = 9973  # bytes; a prime, so that pieces end where nothing ends
+# What differs between a call that goes direct and one that goes through a gateway by design: the credential, the
+# connection, what an SDK says of itself, and which account of the credential's is meant, which is not the client's to
+# say.
+OWN = re.compile(
+    r"host|connection|user-agent|authorization|x-api-key|accept-encoding|content-length|transfer-encoding|x-stainless-.*"
+    r"|openai-organization|openai-project|anthropic-workspace-id|baggage|traceparent"
+)
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "input_tokens": 3, "output_tokens": 2,
+         "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}  # fmt: skip
+
+
+def seen(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
+    """What came in, as far as the two ways to get here must agree."""
+    path, _, query = request.raw_path.partition("?")
+    named = sorted((name.lower(), value) for name, value in request.headers.items())
+    headers = {name: value for name, value in named if not OWN.fullmatch(name)}
+    kind = headers.get("content-type", "")
+    if kind.startswith("multipart/"):  # the SDK draws a new boundary for each call
+        mark = kind.partition("boundary=")[2].strip('"')
+        headers["content-type"] = kind.replace(mark, "BOUNDARY")
+        body = body.replace(mark.encode(), b"BOUNDARY")
+    said = {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body), "start": body[:2000].decode("latin-1")}
+    return {"method": request.method, "path": path, "query": query, "headers": headers, "body": said}
+
+
+def answer(path: str, what: dict[str, Any]) -> dict[str, Any]:
+    """One object that every parser of the SDKs takes for the answer it waits for."""
+    usage: Any = USAGE
+    if path.endswith(("/images/generations", "/images/edits")):
+        usage = {**USAGE, "input_tokens_details": {"image_tokens": 0, "text_tokens": 3}}
+    return {
+        "id": "obj_1", "object": "list" if path.endswith("/embeddings") else "thing", "created": 1, "created_at": 1,
+        "model": "m", "type": "message", "role": "assistant", "stop_reason": "end_turn", "stop_sequence": None,
+        "status": "processed" if re.search(r"/files/[^/]+$", path) and "vector_stores" not in path else "completed",
+        "file_counts": {"in_progress": 0, "completed": 1, "failed": 0, "cancelled": 0, "total": 1},
+        "choices": [{"index": 0, "text": "{}", "message": {"role": "assistant", "content": "{}"},
+                     "finish_reason": "stop", "logprobs": None}],
+        "content": [{"type": "text", "text": "{}"}],
+        "output": [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+                    "content": [{"type": "output_text", "text": "{}", "annotations": []}]}],
+        "data": [{"object": "embedding", "index": 0, "embedding": "AACAPw=="}] if path.endswith("/embeddings") else [],
+        "thread_id": "thread_1", "has_more": False, "first_id": None, "last_id": None, "next_page": None,
+        "last_error": None, "error": None, "required_action": None, "incomplete_details": None, "tools": [],
+        "results_url": "/v1/results", "usage": usage, "processing_status": "ended", "input_tokens": 3, "text": "{}",
+        "large": 12345678901234567890, "tiny": 1e-07, "unknown": {"umlaut": "\u00fc", "seen": what},
+    }  # fmt: skip
+
+
+def events(path: str, whole: dict[str, Any]) -> bytes:
+    """The same as a stream: of chat chunks, of Anthropic's events, or of events that carry their name twice."""
+    if path.endswith("completions"):
+        delta = {"index": 0, "text": "{}", "delta": {"role": "assistant", "content": "{}"}, "finish_reason": "stop"}
+        chunk = {**whole, "choices": [delta], "usage": None}
+        return f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+    if path.endswith("/messages"):
+        text = {"type": "text", "text": ""}
+        named: list[dict[str, Any]] = [
+            {"type": "message_start", "message": {**whole, "content": [], "stop_reason": None}},
+            {"type": "content_block_start", "index": 0, "content_block": text},
+            {"type": "ping"},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "{}"}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": USAGE},
+            {"type": "message_stop"},
+        ]
+    else:
+        part = {"type": "output_text", "text": "", "annotations": []}
+        item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "in_progress", "content": []}
+        place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        named = [
+            {"type": "response.created", "response": {**whole, "status": "in_progress", "output": []}},
+            {"type": "response.output_item.added", "output_index": 0, "item": item},
+            {"type": "response.content_part.added", **place, "part": part},
+            {"type": "response.output_text.delta", **place, "delta": "{}", "logprobs": []},
+            {"type": "response.output_text.done", **place, "text": "{}", "logprobs": []},
+            {"type": "response.completed", "response": whole},
+        ]
+        named = [{**one, "sequence_number": number} for number, one in enumerate(named)]
+    return b"".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in named)
+
+
+def wants_stream(request: web.BaseRequest, body: bytes) -> bool:
+    if "text/event-stream" in request.headers.get("accept", "") or "stream=true" in request.query_string:
+        return True
+    if request.content_type == "application/json":
+        try:
+            asked = json.loads(body or b"{}")
+        except ValueError:
+            return False
+        return isinstance(asked, dict) and asked.get("stream") is True
+    return re.search(rb'name="stream"\r\n\r\ntrue', body) is not None
+
+
+async def handle(request: web.BaseRequest) -> web.StreamResponse:
+    body = await request.content.read()  # of any size
+    path = request.raw_path.partition("?")[0]
+    what = seen(request, body)
+    accept = request.headers.get("accept", "")
+    whole = answer(path, what)
+    own = {"x-request-id": "up_1", "request-id": "up_1"}
+    if path.endswith("/realtime/calls"):
+        return web.Response(status=201, text=json.dumps(what), content_type="application/sdp",
+                            headers={**own, "location": "/v1/realtime/calls/rtc_1"})  # fmt: skip
+    if path.endswith("/results"):
+        line = json.dumps({"custom_id": "a", "result": {"type": "canceled", "seen": what}})
+        return await in_pieces(request, own, "application/x-jsonl", f"{line}\n{line}\n".encode())
+    data = bytes(range(256)) * (int(request.query.get("bytes", "10240")) // 256) + json.dumps(what).encode()
+    if "octet-stream" in accept or "binary" in accept or path.endswith("/content"):
+        return await in_pieces(request, own, "application/octet-stream", data)
+    if wants_stream(request, body):
+        return await in_pieces(request, own, "text/event-stream", events(path, whole))
+    return web.Response(text=json.dumps(whole), content_type="application/json", headers=own)
+
+
+async def in_pieces(request: web.BaseRequest, own: dict[str, str], kind: str, data: bytes) -> web.StreamResponse:
+    """Chunked."""
+    response = web.StreamResponse(headers={**own, "content-type": kind})
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    for at in range(0, len(data), PIECE):
+        await response.write(data[at : at + PIECE])
+    await response.write_eof()
+    return response
+
+
+async def main() -> None:
+    runner = web.ServerRunner(web.Server(handle, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(f"listening on http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
