@@ -74,8 +74,8 @@ NAMES = INFERENCE | {
 
 
 def find(method: str, path: str, raw_query: str = "", *, anthropic: bool = False) -> Endpoint | None:
-    """The endpoint of a raw path; `anthropic`: the client speaks Anthropic's API. None: not below /v1/, or a path that two servers could read in two ways
-    (empty or dot segments, encoded or not, back slashes, control characters)."""
+    """The endpoint of a raw path; `anthropic`: the client speaks Anthropic's API. None: not below /v1/, or a path that
+    two servers could read in two ways (empty or dot segments, encoded or not, back slashes, control characters)."""
     if path == OWN_KEY and method in ("GET", "HEAD"):
         return Endpoint("key", "key", method, path, raw_query, anthropic)
     if not path.startswith("/v1/") or "#" in path:

@@ -27,9 +27,9 @@ class Wire:
 def client(library: ModuleType, url: str, key: str, wire: Wire) -> Any:
     """The SDK's own client, on a transport of its own library that also keeps what it read."""
     name = "httpx2" if "httpx2" in str(inspect.getmodule(library.DefaultHttpxClient.__mro__[1])) else "httpx"
-    http = __import__(name)
+    http: Any = __import__(name)
 
-    class Kept(http.SyncByteStream):  # type: ignore[misc, name-defined]
+    class Kept(http.SyncByteStream):  # type: ignore[misc]  # of either library
         def __init__(self, inner: Any, parts: list[bytes], done: Callable[[], None]) -> None:
             self._inner, self._parts, self._done = inner, parts, done
 
@@ -42,7 +42,7 @@ def client(library: ModuleType, url: str, key: str, wire: Wire) -> Any:
             self._done()
             self._inner.close()
 
-    class Transport(http.HTTPTransport):  # type: ignore[misc, name-defined]
+    class Transport(http.HTTPTransport):  # type: ignore[misc]  # of either library
         def handle_request(self, request: Any) -> Any:
             response = super().handle_request(request)
             parts: list[bytes] = []
