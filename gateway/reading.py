@@ -77,6 +77,20 @@ class Ask(msgspec.Struct, frozen=True):
         return "\n".join(turns)
 
 
+def writes_json(ask: Ask) -> bool:
+    """Whether the model is asked to write JSON in place of text."""
+    shape = SHAPES.get(ask.endpoint.shape)
+    if shape is None or not shape.format or (raw := ask.fields.get(shape.format[0])) is None:
+        return False
+    try:
+        node = msgspec.json.decode(raw)
+    except msgspec.MsgspecError:
+        return False
+    for name in shape.format[1:]:
+        node = node.get(name) if isinstance(node, dict) else None
+    return isinstance(node, dict) and str(node.get("type", "")).startswith("json")
+
+
 class LateModel(Failure):
     """A multipart body named a model where it could no longer be checked."""
 

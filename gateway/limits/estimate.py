@@ -28,7 +28,8 @@ PICTURE = 1500  # tokens; OpenAI's guide: a high-detail picture is at most 85 + 
 PLACEHOLDER = 24  # tokens of one placeholder at most: it is shorter than 48 bytes of ASCII
 SHORTEST_NUMBER = 7  # digits of the shortest number that a recognizer takes for a phone, card, account or SSN
 
-_INLINE = re.compile(rb"data:[\w.+/-]+;base64,[A-Za-z0-9+/=\\]*")
+# A data URL, or Anthropic's bare base64 (of at least 300 bytes; what is shorter may be a word).
+_INLINE = re.compile(rb'data:[\w.+/-]+;base64,[A-Za-z0-9+/=\\]*|"data"\s*:\s*"[A-Za-z0-9+/=\\]{400,}"')
 _ASCII = bytes(range(128))
 _DIGITS = b"0123456789"
 _WORD = re.compile(rb"[^\W\d_]{2,}")
@@ -51,7 +52,7 @@ def estimate(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
 
 
 def _input_tokens(body: bytes) -> int:
-    text, pictures = _INLINE.subn(b"", body) if b";base64," in body else (body, 0)
+    text, pictures = _INLINE.subn(b"", body) if b"base64" in body else (body, 0)
     other = len(text.translate(None, _ASCII))
     return -(-(len(text) - other) // 2) + other + pictures * PICTURE
 

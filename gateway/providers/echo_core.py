@@ -23,6 +23,7 @@ DIMENSIONS = 8
 WORDS_IN_CHUNK = 3
 _STATUS = re.compile(r"status-(\d{3})")
 _CHUNK = re.compile(r"chunk-(\d{1,5})")
+_PIECE = re.compile(r"piece-(\d{1,4})")
 _PIECES = re.compile(r"\s*\S+|\s+")
 
 
@@ -39,6 +40,7 @@ class Behaviour:
     delay: float = 0.0  # before the first byte
     gap: float = 0.0  # between two chunks
     cut: int | None = None
+    piece: int | None = None  # characters of text in one event; else three words
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def behaviour_of(model: str, headers: Mapping[str, str]) -> Behaviour:
         found = replace(found, status=int(match[1]))
     if match := _CHUNK.fullmatch(name):
         found = replace(found, cut=max(1, int(match[1])))
+    if match := _PIECE.fullmatch(name):
+        found = replace(found, piece=max(1, int(match[1])))
     delay, gap = _number(headers, "x-echo-delay-ms"), _number(headers, "x-echo-gap-ms")
     cut, status = _number(headers, "x-echo-chunk"), _number(headers, "x-echo-status")
     return replace(
@@ -76,6 +80,7 @@ def behaviour_of(model: str, headers: Mapping[str, str]) -> Behaviour:
         delay=delay / 1000 if delay is not None else found.delay,
         gap=gap / 1000 if gap is not None else found.gap,
         cut=cut or found.cut,
+        piece=_number(headers, "x-echo-piece") or found.piece,
         status=status if status is not None and 200 <= status <= 599 else found.status,
     )
 
@@ -187,7 +192,7 @@ def _named(path: str, asked: dict[str, Any], model: str, behaviour: Behaviour) -
     }
     usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
     told = usage if behaviour.usage else None
-    pieces = list(_pieces(written))
+    pieces = list(_pieces(written, behaviour.piece))
     if path == "/responses":
         item = shapes.response_item(text, call)
         if not asked.get("stream"):
@@ -234,7 +239,8 @@ def _stream(
     for index in range(choices):
         if chat:
             yield event(choices=[one(index, {"role": "assistant", "content": "" if call is None else None})])
-        for position, piece in enumerate(_pieces(text if call is None else call["function"]["arguments"])):
+        written = text if call is None else call["function"]["arguments"]
+        for position, piece in enumerate(_pieces(written, behaviour.piece)):
             if call is None:
                 yield event(choices=[one(index, {"content": piece})])
                 continue
@@ -275,7 +281,10 @@ def _cut(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pieces(text: str, size: int | None) -> Iterator[str]:
+    if size is not None:
+        yield from (text[at : at + size] for at in range(0, len(text), size))
+        return
     words = _PIECES.findall(text)
     for at in range(0, len(words), WORDS_IN_CHUNK):
         yield "".join(words[at : at + WORDS_IN_CHUNK])

@@ -127,9 +127,10 @@ def restore_text(text: str, names: Names, write: Callable[[str], str] = as_text)
     return restorer.feed(text) + restorer.flush()
 
 
-def restore_body(body: bytes, mapping: Mapping[str, str]) -> bytes:
+def restore_body(body: bytes, mapping: Mapping[str, str], *, json_text: bool = False) -> bytes:
     """A whole body with its placeholders restored. Bytes that are no placeholder stay as they came, unless a value
-    must be escaped differently in text and in a tool call's arguments; then the JSON is written anew."""
+    must be escaped differently in text and in a tool call's arguments; then the JSON is written anew. `json_text`:
+    the model was asked to write JSON."""
     names = Names(mapping)
     if _IN_BYTES.search(body) is None:
         return body
@@ -144,7 +145,7 @@ def restore_body(body: bytes, mapping: Mapping[str, str]) -> bytes:
         tree = json.loads(body)
     except (ValueError, RecursionError):
         return restore_text(body.decode("utf-8", "surrogateescape"), names).encode("utf-8", "surrogateescape")
-    return _dump(_restored(tree, names, None))
+    return _dump(_restored(tree, names, JSON_WRITTEN if json_text else JSON_ALWAYS))
 
 
 def _dump(tree: Any) -> bytes:
@@ -154,21 +155,28 @@ def _dump(tree: Any) -> bytes:
         return json.dumps(tree, separators=(",", ":")).encode()
 
 
-def _restored(node: Any, names: Names, key: str | None) -> Any:
+# Keys whose text is a JSON document: always, and where the model was asked to write JSON.
+JSON_ALWAYS = frozenset(("arguments",))
+JSON_WRITTEN = frozenset((*JSON_ALWAYS, "content", "text"))
+
+
+def _restored(node: Any, names: Names, json_keys: frozenset[str], key: str | None = None) -> Any:
     if isinstance(node, str):
-        return restore_text(node, names, as_json if key == "arguments" else as_text)
+        return restore_text(node, names, as_json if key in json_keys else as_text)
     if isinstance(node, list):
-        return [_restored(one, names, None) for one in node]
+        return [_restored(one, names, json_keys) for one in node]
     if isinstance(node, dict):
-        return {name: _restored(one, names, name) for name, one in node.items()}
+        return {restore_text(name, names): _restored(one, names, json_keys, name) for name, one in node.items()}
     return node
 
 
 class RestoreFilter:
-    """The stage of a stream that restores: one Restorer for each run of text. `runs` says where they stand."""
+    """The stage of a stream that restores: one Restorer for each run of text. `runs` says where they stand;
+    `json_text`: the model was asked to write JSON."""
 
-    def __init__(self, runs: Runs, mapping: Mapping[str, str]) -> None:
+    def __init__(self, runs: Runs, mapping: Mapping[str, str], *, json_text: bool = False) -> None:
         self._runs = runs
+        self._json_text = json_text
         self._names = Names(mapping)
         self._open: dict[Key, tuple[Restorer, Piece]] = {}
         self._added = False
@@ -198,7 +206,10 @@ class RestoreFilter:
         pieces = {piece.key: piece for piece in self._runs.pieces(chunk)}
         for key, piece in pieces.items():
             if key not in self._open:
-                self._open[key] = (Restorer(self._names, as_json if piece.is_json else as_text), piece)
+                self._open[key] = (
+                    Restorer(self._names, as_json if piece.is_json or self._json_text else as_text),
+                    piece,
+                )
             restorer, _ = self._open[key]
             self._open[key] = restorer, piece
             changed |= _put(piece, restorer.feed(piece.owner[piece.field]))
@@ -208,7 +219,7 @@ class RestoreFilter:
                 changed |= _put(pieces[key], pieces[key].owner[pieces[key].field] + self._open.pop(key)[0].flush())
             before = self._rest(ended)
         if not pieces:
-            whole = _restored(chunk, self._names, None)
+            whole = _restored(chunk, self._names, JSON_WRITTEN if self._json_text else JSON_ALWAYS)
             changed |= whole != chunk
             chunk = whole
         changed |= self._runs.renumber(chunk)

@@ -18,39 +18,36 @@ import msgspec
 from gateway.json_object import BadJson, has_duplicates, splice
 
 # Top-level parameters whose strings are words of the API, not of a person.
-NOT_TEXT = frozenset(
-    [
-        "model",
-        "stream",
-        "stream_options",
-        "service_tier",
-        "reasoning_effort",
-        "modalities",
-        "encoding_format",
-        "verbosity",
-        "tool_choice",
-        "function_call",
-        "audio",
-        "truncation",
-        "include",
-        "n",
-        "seed",
-        "store",
-        "best_of",
-        "echo",
-        "logprobs",
-        "top_logprobs",
-        "logit_bias",
-    ]
-)
-# Keys below the top level, likewise; ids must come back as the provider gave them.
-_NAMES = frozenset(("role", "type", "id", "tool_call_id", "call_id", "detail", "format"))
+NOT_TEXT = frozenset((
+    "model", "stream", "stream_options", "service_tier", "reasoning_effort", "modalities", "encoding_format",
+    "verbosity", "tool_choice", "function_call", "audio", "truncation", "include", "n", "seed", "store", "best_of",
+    "echo", "logprobs", "top_logprobs", "logit_bias", "background", "conversation", "previous_response_id", "container",
+    "mcp_servers", "thinking", "betas",
+))  # fmt: skip
+# Keys below the top level, likewise; ids must come back as the provider gave them, and what a provider signed or
+# encrypted as it is.
+_NAMES = frozenset((
+    "role", "type", "id", "tool_call_id", "call_id", "tool_use_id", "item_id", "detail", "format", "media_type",
+    "status", "signature",
+))  # fmt: skip
+_SEALED = "encrypted_"  # what such keys begin with
+# Objects whose keys are the client's own words, so that none of them is a name of the API.
+_OWN_KEYS = frozenset(("metadata", "variables"))
+# Keys whose value cannot be read as text, with its kind.
 _UNSCANNABLE = {
     "image_url": "image", "input_image": "image", "input_audio": "audio", "file": "file", "input_file": "file",
+    "file_data": "file", "file_url": "file", "file_id": "file",
 }  # fmt: skip
-_UNSCANNABLE_BYTES = tuple(f'"{key}"'.encode() for key in _UNSCANNABLE)
+# (type of an object, key): likewise. None: the provider's own, which says nothing of a person that it did not know.
+_UNSCANNABLE_IN: Mapping[tuple[str, str], str | None] = {
+    ("image_generation_call", "result"): "image", ("redacted_thinking", "data"): None,
+    ("mcp", "authorization"): None, ("mcp", "headers"): None, ("mcp", "server_url"): None,
+}  # fmt: skip
+_SOURCES = frozenset(("base64", "url", "file"))  # Anthropic: what a picture's or a document's `source` may be but text
+_UNSCANNABLE_BYTES = (*(f'"{key}"'.encode() for key in _UNSCANNABLE), b'"source"', b'"image_generation_call"')
 _NUMBERS = re.compile(rb"[\[\s]+-?[0-9]")
 _JSON_TEXT = frozenset(("arguments",))
+_TOOL_USE = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
 SHORTEST_NUMBER = 7  # digits of a number in a tool call's arguments that may be somebody's
 
 
@@ -141,7 +138,10 @@ class _Walker:
         def put(value: Any) -> None:
             self._found._trees[self._name] = value  # noqa: SLF001  # built by this module
 
-        self._node(tree, put)
+        if self._name in _OWN_KEYS and isinstance(tree, dict):
+            self._own(tree)
+        else:
+            self._node(tree, put)
 
     def _leaf(self, text: str, put: Callable[[Any], None]) -> None:
         def replace(value: str) -> None:
@@ -164,16 +164,35 @@ class _Walker:
             self._object(node)
 
     def _object(self, node: dict[str, Any]) -> None:
+        kind = said if isinstance(said := node.get("type"), str) else ""
         for key, value in node.items():
-            if key in _NAMES and isinstance(value, str):
+            if (key in _NAMES and isinstance(value, str)) or key.startswith(_SEALED):
                 continue
-            kind = _UNSCANNABLE.get(key)
-            if kind is not None and value is not None:
-                self._found.unscannable.add(kind)
+            if value is not None and (unscannable := self._kind(kind, key, value)) is not None:
+                self._found.unscannable.add(unscannable)
+                if isinstance(value, dict) and isinstance(value.get("filename"), str):
+                    self._leaf(value["filename"], _setter(value, "filename"))
+            elif (kind, key) in _UNSCANNABLE_IN:
+                continue
+            elif key in _OWN_KEYS and isinstance(value, dict):
+                self._own(value)
             elif key in _JSON_TEXT and isinstance(value, str):
                 self._json_text(value, _setter(node, key))
+            elif key == "input" and kind in _TOOL_USE and isinstance(value, dict):
+                for leaf, setter in _json_leaves(value):
+                    self._leaf(leaf, setter)
             else:
                 self._node(value, _setter(node, key))
+
+    def _own(self, node: dict[str, Any]) -> None:
+        for key, value in node.items():
+            self._node(value, _setter(node, key))
+
+    def _kind(self, kind: str, key: str, value: Any) -> str | None:
+        """The kind of a value that cannot be read as text."""
+        if key == "source" and isinstance(value, dict) and value.get("type") in _SOURCES:
+            return "image" if kind == "image" else "file"
+        return _UNSCANNABLE.get(key) or _UNSCANNABLE_IN.get((kind, key))
 
     def _json_text(self, text: str, put: Callable[[Any], None]) -> None:
         """Text that is JSON by itself: its leaves, numbers too, since a card's digits may be one."""
@@ -205,9 +224,13 @@ class _Walker:
 
 
 def _json_leaves(tree: Any) -> Iterable[tuple[str, Callable[[Any], None]]]:
-    waiting = [tree]
+    """Every text and long number in a JSON tree, and every key: an object may be indexed by somebody's address. Keys
+    come after the values, which are put by them."""
+    waiting, keys = [tree], []
     while waiting:
         node = waiting.pop()
+        if isinstance(node, dict):
+            keys += [(key, node) for key in node if key]
         pairs: Sequence[tuple[Any, Any]] = list(node.items() if isinstance(node, dict) else enumerate(node))
         for key, value in pairs:
             if isinstance(value, (dict, list)):
@@ -216,6 +239,17 @@ def _json_leaves(tree: Any) -> Iterable[tuple[str, Callable[[Any], None]]]:
                 yield value, _setter(node, key)
             elif isinstance(value, int) and not isinstance(value, bool) and len(str(abs(value))) >= SHORTEST_NUMBER:
                 yield str(value), _setter(node, key)
+    for key, node in keys:
+        yield key, _renamer(node, key)
+
+
+def _renamer(container: dict[str, Any], key: str) -> Callable[[Any], None]:
+    def put(name: Any) -> None:
+        members = [(name if old == key else old, value) for old, value in container.items()]
+        container.clear()
+        container.update(members)
+
+    return put
 
 
 def _setter(container: Any, key: Any) -> Callable[[Any], None]:

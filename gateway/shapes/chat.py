@@ -181,6 +181,7 @@ def _arguments(delta: dict[str, Any]) -> Iterable[tuple[int, dict[str, Any], str
 CHAT = Shape(
     "chat", OPENAI, "chat", ("max_completion_tokens", "max_tokens"), CHAT_OUTPUT,
     whole=said, is_error=is_error_body, meter=ChatMeter, runs=ChatRuns, stream_error=stream_error, asks_usage=True,
+    format=("response_format",),
 )  # fmt: skip
 # Both are frozen at OpenAI (API reference, Completions and Embeddings); chat and responses take what is new.
 COMPLETIONS = Shape(

@@ -155,7 +155,7 @@ class MessagesRuns:
 MESSAGES = Shape(
     "messages", ANTHROPIC, "chat", ("max_tokens",), CHAT_OUTPUT,
     whole=said, is_error=is_error_body, meter=MessagesMeter, runs=MessagesRuns, stream_error=stream_error,
-    user=("metadata", "user_id"),
+    format=("output_config", "format"), user=("metadata", "user_id"),
     takes=frozenset((
         "max_tokens", "metadata", "service_tier", "stop_sequences", "system", "temperature", "thinking", "tool_choice",
         "tools", "top_k", "top_p",

@@ -185,6 +185,7 @@ class ResponsesRuns:
 RESPONSES = Shape(
     "responses", OPENAI, "chat", ("max_output_tokens",), CHAT_OUTPUT,
     whole=said, is_error=is_error, meter=ResponsesMeter, runs=ResponsesRuns, stream_error=stream_error,
+    format=("text", "format"),
 )  # fmt: skip
 # POST /v1/responses/input_tokens: how many tokens an input has.
 INPUT_TOKENS = Shape(

@@ -77,5 +77,7 @@ class Shape:
     stream_error: Callable[[Wire, str, str, Meter], Event]  # an error, its message, the request's id
     asks_usage: bool = False
     free: bool = False  # a call that costs nothing, though its text is seen
+    # The path of what says in which format text is written, down to its type: `json_object`, `json_schema`.
+    format: tuple[str, ...] = ()
     user: tuple[str, ...] = ("user",)  # where the end user is named in the body
     takes: frozenset[str] | None = None

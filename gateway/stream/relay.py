@@ -15,6 +15,7 @@ from gateway.exchange import Ending, Exchange, Phase
 from gateway.limits.reservation import Basis, Usage
 from gateway.ports import Clock, Head, Provider, Reply, Upstream
 from gateway.providers.errors import OVERLOADED, client_error
+from gateway.reading import Ask, writes_json
 from gateway.redaction.restore import RestoreFilter, restore_body
 from gateway.redaction.safe import SafeRequest
 from gateway.shapes.shape import Said, Shape
@@ -109,7 +110,7 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     exchange.response_id, exchange.response_model = said.response_id, said.model
     exchange.finish_reasons = said.finish_reasons
     if answer.safe.restore:
-        body = restore_body(body, answer.safe.restore)
+        body = restore_body(body, answer.safe.restore, json_text=writes_json(_ask(exchange)))
     head = Head(answer.upstream.status, (*_passed(answer, PASSED), *answer.headers, *exchange.cost_header()))
     exchange.enter(Phase.RELAYING)
     exchange.first_byte = clock.monotonic()
@@ -118,13 +119,11 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
 
 
 async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
-    ask, upstream = exchange.ask, answer.upstream
-    assert ask is not None  # noqa: S101  # INVARIANT: see relay
-    shape = _shape(exchange)
+    ask, shape, upstream = _ask(exchange), _shape(exchange), answer.upstream
     meter = shape.meter(not ask.include_usage)
     restorers: list[StreamFilter] = []
     if answer.safe.restore:
-        restorers.append(RestoreFilter(shape.runs(), answer.safe.restore))
+        restorers.append(RestoreFilter(shape.runs(), answer.safe.restore, json_text=writes_json(ask)))
     filters: list[StreamFilter] = [meter, *restorers]
     decoder = Decoder()
     try:
@@ -264,9 +263,13 @@ def _used_by_whole(exchange: Exchange, shape: Shape, said: Said, body: bytes) ->
     return counted(exchange, -(-len(body) // 4) if shape.default_output else 0)
 
 
-def _shape(exchange: Exchange) -> Shape:
+def _ask(exchange: Exchange) -> Ask:
     assert exchange.ask is not None  # noqa: S101  # INVARIANT: see relay
-    return SHAPES[exchange.ask.endpoint.shape]
+    return exchange.ask
+
+
+def _shape(exchange: Exchange) -> Shape:
+    return SHAPES[_ask(exchange).endpoint.shape]
 
 
 def abandoned(exchange: Exchange) -> Usage:

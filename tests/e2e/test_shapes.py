@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,8 +105,11 @@ def test_a_streamed_message_comes_back_with_its_own_words(
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 1000])
-def test_tool_arguments_come_back(oai: openai.OpenAI, ant: anthropic.Anthropic, upstream: Upstream, size: int) -> None:
-    model, before = f"up/echo/chunk-{size}", len(upstream.seen())
+@pytest.mark.parametrize("cut", ["piece", "chunk"])
+def test_tool_arguments_come_back(
+    oai: openai.OpenAI, ant: anthropic.Anthropic, upstream: Upstream, cut: str, size: int
+) -> None:
+    model, before = f"up/echo/{cut}-{size}", len(upstream.seen())
     tools: Any = [{"type": "function", "name": "send", "parameters": SCHEMA}]
     events = list(oai.responses.create(model=model, input=PERSONAL, tools=tools, tool_choice="required", stream=True))
     written = "".join(event.delta for event in events if event.type == "response.function_call_arguments.delta")
@@ -120,6 +124,32 @@ def test_tool_arguments_come_back(oai: openai.OpenAI, ant: anthropic.Anthropic, 
     assert block.type == "tool_use"
     assert block.input == {"to": PERSONAL}
     clean(upstream, before + 1)
+
+
+LONG = " ".join(
+    f"{number}: mail person{number}@example.com, or call +1 212 555 {number:04}." for number in range(1, 25)
+)
+
+
+@pytest.mark.parametrize("cut", ["piece", "chunk"])
+def test_long_streams_cut_at_random(oai: openai.OpenAI, ant: anthropic.Anthropic, upstream: Upstream, cut: str) -> None:
+    chance = random.Random(cut)
+    for size in chance.sample(range(1, 60), k=6):
+        model, before = f"up/echo/{cut}-{size}", len(upstream.seen())
+        said: Any = [{"role": "user", "content": LONG}]
+        chunks = oai.chat.completions.create(model=model, messages=said, stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == LONG, size
+        texts = oai.completions.create(model=model, prompt=LONG, stream=True)
+        assert "".join(chunk.choices[0].text for chunk in texts) == LONG, size
+        events = list(oai.responses.create(model=model, input=said, stream=True))
+        assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == LONG, size
+        assert events[-1].type == "response.completed"
+        assert events[-1].response.output_text == LONG
+        with ant.messages.stream(model=model, max_tokens=9, messages=said) as stream:
+            assert "".join(stream.text_stream) == LONG, size
+        sent = json.dumps(upstream.seen(before + 4)[before:])
+        assert "@example.com" not in sent
+        assert "212 555" not in sent
 
 
 def test_counting_tokens_costs_nothing(ant: anthropic.Anthropic, served: Gateway, upstream: Upstream) -> None:
