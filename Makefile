@@ -41,6 +41,11 @@ test: check ## All checks and all quick tests, in minutes
 test-long: $(VENV)/.dev ## The tests that take longer
 	$(VENV)/bin/python -m pytest -m long $(ARGS)
 
+.PHONY: test-plain
+test-plain: $(VENV)/.dev ## The end-to-end tests of the wire again, over the plain paths that the fast ones stand in for
+	GATEWAY_SERVER__FAST_PATHS=false $(VENV)/bin/python -m pytest -n $(JOBS) -m "not long" tests/e2e/test_wire.py \
+		tests/e2e/test_faults.py tests/e2e/test_openai_sdk.py $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.dev ## Formatting, lint, types and import rules
 	$(VENV)/bin/ruff format --check --quiet .

@@ -21,7 +21,7 @@ _CHAT = (
     b'"message":{"role":"assistant","content":"' + b"All is well. " * 20 + b'"},"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":200,"completion_tokens":60,"total_tokens":260}}'
 )
-_PLAIN = (
+PLAIN = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: bench\r\ncontent-length: %d\r\n\r\n"
     % len(_CHAT)
 ) + _CHAT
@@ -79,7 +79,7 @@ class Upstream(asyncio.Protocol):
         assert self._transport is not None
         asked = _MODEL.search(body)
         if asked is None:
-            self._transport.write(_PLAIN)
+            self._transport.write(PLAIN)
             return
         count, gap = int(asked[1]), int(asked[2]) / 1000
         usage = b'"include_usage"' in body

@@ -46,6 +46,9 @@ from gateway.telemetry.tasks import Background
 
 log = structlog.get_logger(__name__)
 STATE = "llm-gateway"  # the folder in the user's state folder
+# Objects that are made and not yet freed before the youngest are searched for cycles, and how many such searches make
+# one of the older. Python's 700 costs a tenth of a request; an exchange makes next to no cycles.
+COLLECT = (20_000, 20, 50)
 
 
 class SystemClock:
@@ -138,6 +141,7 @@ class Gateway:
             await self._analyzer.start(profiles)
         gc.collect()
         gc.freeze()  # what is there now stays; collecting it again and again costs time
+        gc.set_threshold(*COLLECT)
         self._started = True
         log.info("ready")
 

@@ -10,25 +10,29 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp.http_parser as parsers
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.endpoints import find
+from gateway.endpoints import Endpoint, find
 from gateway.envelopes import refused
 from gateway.errors import Reason, Refusal
 from gateway.exchange import Ending, Exchange
 from gateway.journey import DRAINING, Rooms, journey
 from gateway.patience import Patience
+from gateway.ports import Arrival
 from gateway.record import record_of
 from gateway.server.arrival import HttpArrival
-from gateway.server.hot import HotReply
+from gateway.server.hot import HotConnection, HotExchange, Limits
 from gateway.server.reply import NAME, HttpReply
+from gateway.telemetry.tasks import start
 
 LARGEST_LINE = 16 << 10  # bytes of a request line or of one header
 MOST_HEADERS = 100
+KEPT = 1000  # paths whose endpoint is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,21 @@ class Edge(web.Server):
         self.patience = patience
         self.running: set[asyncio.Task[object]] = set()
         self.draining = False
+        self._endpoints: dict[tuple[str, str, str, bool], Endpoint | None] = {}
+        self._hot = Limits(
+            header=manners.header, silence=manners.body, write=manners.write, keepalive=manners.keepalive,
+            body=rooms.max_body,
+        )  # fmt: skip
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> Any:
         """A connection, for asyncio's `create_server`."""
+        if not self._manners.fast:
+            return self._plain()
+        connection = HotConnection(self._serve, self._plain, self.patience, self._hot)
+        connection.closing = self.draining
+        return connection
+
+    def _plain(self) -> Connection:
         return Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
@@ -83,21 +99,45 @@ class Edge(web.Server):
         """One request: its journey, and what aiohttp wants to have back."""
         self.patience.end(request.protocol)
         arrival = HttpArrival(request, self._request_id(), self._rooms.clock.monotonic(), self._manners.body)
-        kind = HotReply if self._manners.fast and HotReply.fits(request) else HttpReply
-        reply = kind(request, self.patience, self._manners.write, closing=self.draining)
+        reply = HttpReply(request, self.patience, self._manners.write, closing=self.draining)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # INVARIANT: aiohttp runs handlers in tasks
         self.running.add(task)
         try:
-            anthropic = "anthropic-version" in arrival.headers
-            endpoint = find(arrival.method, arrival.path, arrival.raw_query, anthropic=anthropic)
-            await journey(arrival, endpoint, reply, self._rooms)
+            await journey(arrival, self._endpoint(arrival), reply, self._rooms)
         finally:
             self.running.discard(task)
         if reply.response is None:  # broken off before a head was sent; nothing reads this
             reply.abort()
             return web.Response(status=499)
-        return reply.response  # type: ignore[return-value]  # HotReply stands in for a response; see its module
+        return reply.response
+
+    def _serve(self, exchange: HotExchange) -> asyncio.Task[object]:
+        exchange.request_id, exchange.received = self._request_id(), self._rooms.clock.monotonic()
+        task = start(self._travel(exchange))
+        self.running.add(task)
+        return task
+
+    async def _travel(self, exchange: HotExchange) -> None:
+        task = asyncio.current_task()
+        try:
+            await journey(exchange, self._endpoint(exchange), exchange, self._rooms)
+        finally:
+            self.running.discard(task)
+            exchange.over()
+
+    def _endpoint(self, arrival: Arrival) -> Endpoint | None:
+        """The endpoint of a request. Few are asked for again and again, so they are kept."""
+        anthropic = "anthropic-version" in arrival.headers
+        asked = arrival.method, arrival.path, arrival.raw_query, anthropic
+        try:
+            return self._endpoints[asked]
+        except KeyError:
+            if len(self._endpoints) >= KEPT:
+                self._endpoints.clear()
+            found = find(arrival.method, arrival.path, arrival.raw_query, anthropic=anthropic)
+            self._endpoints[asked] = found
+            return found
 
     def malformed(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to bytes that are no HTTP request, and its record."""
@@ -120,6 +160,8 @@ class Edge(web.Server):
         """Let running exchanges end by themselves for `seconds`, then end them; how many had to be ended. Each of
         them settles and is recorded."""
         self.draining = True
+        for connection in tuple(self._hot.connections):
+            connection.drain()
         if self.running:
             await asyncio.wait(tuple(self.running), timeout=seconds)
         late = tuple(self.running)
@@ -128,6 +170,12 @@ class Edge(web.Server):
         if late:
             await asyncio.wait(late, timeout=5.0)
         return len(late)
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # aiohttp's signature
+        """Close what is still open."""
+        for connection in tuple(self._hot.connections):
+            connection.abort()
+        await super().shutdown(timeout)
 
     def _request_id(self) -> str:
         return request_id(self._rooms.clock.now, self._entropy)

@@ -1,116 +1,337 @@
-"""The way back to a client, below aiohttp's documented API: the port `Reply` for HTTP/1.1 clients.
+"""A connection from an application, in fewer steps than a general server takes: the ports `Arrival` and `Reply`.
 
-`web.Response` and its writer take half of a proxy's server side. Here a head is one bytes object, and both head and
-body go to the transport as they are. What is leaned upon of aiohttp, pinned in pyproject.toml and held by
-tests/server/test_reply.py against `HttpReply`, which is the reference:
- - `RequestHandler.finish_response` calls `prepare(request)` and `write_eof()` of what a handler returns, and
-   `RequestHandler.start` reads its `keep_alive`;
- - `BaseProtocol._paused` and `_drain_helper()` say whether the client takes more.
+aiohttp's server and its response are half of a proxy's client side. This connection serves requests whose heads are
+plain (`heads.py`) and whose bodies have a length; at the first one that is not, or that comes in pieces, it hands the
+connection with every byte of that request to aiohttp, for good. So nothing unusual is ever parsed here, and aiohttp's
+connection, which serves everything, is the reference that this one is tested against (tests/server/test_reply.py,
+tests/server/test_hot.py, and the end-to-end tests with `fast_paths` off).
 """
 
 from __future__ import annotations
 
+import asyncio
 import http
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import cast
 
-from aiohttp import web
+from aiohttp.tcp_helpers import tcp_keepalive
 
-from gateway.errors import ClientGone
+from gateway.errors import ClientGone, ClientTooSlow
 from gateway.patience import Patience
 from gateway.ports import Head
+from gateway.server.heads import LARGEST_HEAD, plain_head
 from gateway.server.reply import NAME
 
+LARGEST_BODY = 1 << 20  # bytes that are held here; a larger body takes aiohttp's way, with its back-pressure
+AHEAD = 64 << 10  # bytes that a client may send of requests that must wait for their turn
 _PHRASES: Mapping[int, str] = {status.value: status.phrase for status in http.HTTPStatus}
 _BODILESS = (204, 304)
 
+# Runs one exchange: from its arrival to its end. Its task is the caller's to keep.
+Serve = Callable[["HotExchange"], asyncio.Task[object]]
 
-class HotReply:
-    """As `HttpReply`, in fewer steps. It is itself what the handler returns to aiohttp."""
 
-    __slots__ = ("_chunked", "_closing", "_ended", "_patience", "_request", "_seconds", "_transport", "begun")
+class HotConnection(asyncio.Protocol):
+    """One connection; its exchanges come one after the other. `plain` makes the connection that takes over."""
 
-    def __init__(self, request: web.BaseRequest, patience: Patience, seconds: float, *, closing: bool) -> None:
-        self._request = request
-        self._transport: Any = request.transport
-        self._patience = patience
-        self._seconds = seconds
-        self._closing = closing
+    __slots__ = (
+        "_ahead", "_drained", "_exchange", "_left", "_limits", "_plain", "_serve", "_task", "closing", "patience",
+        "peer", "transport",
+    )  # fmt: skip
+
+    def __init__(self, serve: Serve, plain: Callable[[], asyncio.Protocol], patience: Patience, limits: Limits) -> None:
+        self._serve = serve
+        self._plain = plain
+        self._limits = limits
+        self.patience = patience
+        self.transport: asyncio.Transport | None = None
+        self.peer = ""
+        self.closing = False
+        self._task: asyncio.Task[object] | None = None
+        self._exchange: HotExchange | None = None
+        self._left = 0  # bytes of the body that are still to come
+        self._ahead = b""
+        self._drained: asyncio.Future[None] | None = None
+
+    # what asyncio says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """From now on a head must come in time."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        tcp_keepalive(self.transport)
+        self._limits.connections.add(self)
+        self.patience.begin(self, self._limits.header, self.close)
+
+    def data_received(self, data: bytes) -> None:
+        """The next request, the rest of a body, or what comes too early."""
+        exchange = self._exchange
+        if exchange is None:
+            self._begin(data)
+        elif self._left:
+            piece = data[: self._left]
+            self._left -= len(piece)
+            exchange.more(piece, complete=not self._left)
+            if len(data) > len(piece):
+                self._ahead = data[len(piece) :]
+        else:
+            self._ahead += data
+            if len(self._ahead) > AHEAD and self.transport is not None:
+                self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client says no more; as with aiohttp, the connection ends with that."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A client that has gone ends its exchange at once."""
+        self.transport = None
+        self._limits.connections.discard(self)
+        self.patience.end(self)
+        self.resume_writing()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """The client takes no more for now."""
+        self._drained = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+
+    # what the exchange and the edge say
+
+    def close(self) -> None:
+        """Close when what is written has been sent."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def drain(self) -> None:
+        """Serve no further request."""
+        self.closing = True
+        if self._exchange is None:
+            self.close()
+
+    def drained(self) -> asyncio.Future[None] | None:
+        """What to wait for before more is written; None: nothing."""
+        return self._drained
+
+    def ended(self, exchange: HotExchange) -> None:
+        """The exchange's task is done."""
+        self._task = None
+        if self.transport is None or self.transport.is_closing():
+            return
+        if not exchange.whole:
+            self.abort()
+        elif self.closing:
+            self.close()
+        elif not self._left:
+            self._next()
+        else:  # what is still to come of its body is nobody's any more
+            self.patience.begin(self, self._limits.silence, self.abort)
+
+    def _next(self) -> None:
+        self._exchange = None
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            assert self.transport is not None  # noqa: S101  # INVARIANT: the callers have looked
+            self.transport.resume_reading()
+            self._begin(ahead)
+        else:
+            self.patience.begin(self, self._limits.keepalive, self.close)
+
+    def _begin(self, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n", 0, LARGEST_HEAD)
+        head = plain_head(data[:end]) if end > 0 else None
+        if head is None or head.length > min(LARGEST_BODY, self._limits.body):
+            self._hand_over(data)
+            return
+        self.patience.end(self)
+        start = end + 4
+        stop = start + head.length
+        body = data[start:stop]
+        self._left = stop - start - len(body)
+        self._ahead = data[stop:]
+        path, _, query = head.target.partition("?")
+        self._exchange = exchange = HotExchange(self, head.method, path, query, head.headers, self._limits)
+        exchange.more(body, complete=not self._left)
+        self._task = self._serve(exchange)
+
+    def _hand_over(self, data: bytes) -> None:
+        """From here on the connection is aiohttp's."""
+        transport, self.transport = self.transport, None
+        assert transport is not None  # noqa: S101  # INVARIANT: data comes over an open connection
+        self._limits.connections.discard(self)
+        self.patience.end(self)
+        successor = self._plain()
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
+        successor.data_received(data)
+
+    def rest_has_come(self) -> None:
+        """The last of a body whose exchange ended without it."""
+        if self._task is None and self.transport is not None and not self.transport.is_closing():
+            self._next()
+
+
+class Limits:
+    """What all hot connections share: seconds that are waited for a client, bytes that a body may have, and who there
+    is."""
+
+    __slots__ = ("body", "connections", "header", "keepalive", "silence", "write")
+
+    def __init__(self, *, header: float, silence: float, write: float, keepalive: float, body: int) -> None:
+        self.header, self.silence, self.write, self.keepalive, self.body = header, silence, write, keepalive, body
+        self.connections: set[HotConnection] = set()
+
+
+class HotExchange:
+    """One request and the way back to its client."""
+
+    __slots__ = (
+        "_chunked", "_connection", "_ended", "_limits", "_parts", "_waiter", "begun", "complete", "headers", "method",
+        "path", "peer", "raw_query", "received", "request_id",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: HotConnection, method: str, path: str, raw_query: str, headers: dict[str, str], limits: Limits
+    ) -> None:
+        self._connection = connection
+        self._limits = limits
+        self.request_id = ""
+        self.received = 0.0
+        self.method, self.path, self.raw_query = method, path, raw_query
+        self.headers: Mapping[str, str] = headers
+        self.peer = connection.peer
+        self._parts: list[bytes] = []
+        self.complete = False
+        self._waiter: asyncio.Future[None] | None = None
         self._chunked = self._ended = self.begun = False
 
-    @staticmethod
-    def fits(request: web.BaseRequest) -> bool:
-        """Whether a request may be answered this way: HTTP/1.1, and an answer that has a body."""
-        return request.version == (1, 1) and request.method != "HEAD"
+    def over(self) -> None:
+        """Its journey has ended."""
+        self._connection.ended(self)
+
+    # the port Arrival
+
+    async def body(self, limit: int) -> bytes | None:
+        """The whole body; None when it is longer than `limit` bytes. Raises ClientTooSlow, ClientGone."""
+        while not self.complete:
+            await self._wait()
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        return body if len(body) <= limit else None
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises ClientTooSlow, ClientGone."""
+        while True:
+            parts, self._parts = self._parts, []
+            for part in parts:
+                if part:
+                    yield part
+            if self.complete and not self._parts:
+                return
+            if not self._parts:
+                await self._wait()
+
+    def more(self, piece: bytes, *, complete: bool) -> None:
+        """A piece of the body has come."""
+        if not self._ended:
+            self._parts.append(piece)
+        self.complete = complete
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if complete and self._ended:
+            self._connection.rest_has_come()
+
+    async def _wait(self) -> None:
+        connection = self._connection
+        if connection.transport is None:
+            raise ClientGone("the connection is closed")
+        self._waiter = asyncio.get_running_loop().create_future()
+        connection.patience.begin(self, self._limits.silence, self._too_slow)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            connection.patience.end(self)
+
+    def _too_slow(self) -> None:
+        self._connection.closing = True  # what may still come of the body would be taken for a request
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(ClientTooSlow(f"silent for {self._limits.silence:g} s in the body"))
+
+    # the port Reply
 
     @property
-    def response(self) -> HotReply | None:
-        """What aiohttp gets back."""
-        return self if self.begun else None
-
-    # what aiohttp asks of a response
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection serves another request."""
-        return self._ended and not self._closing and self._request.keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing is left to prepare."""
-
-    async def write_eof(self) -> None:
-        """Nothing is left to write."""
-
-    # the port
+    def whole(self) -> bool:
+        """Whether the answer has come to its orderly end."""
+        return self._ended
 
     async def send(self, head: Head, body: bytes) -> None:
         """A whole answer. Raises ClientGone."""
         length = "" if head.status in _BODILESS else f"content-length: {len(body)}\r\n"
+        data = self._head(head, length)
         self.begun = self._ended = True
-        await self._write(self._head(head, length) + (body if length else b""))
+        if (wait := self._write(data + body if length else data)) is not None:
+            await wait
 
     async def begin(self, head: Head) -> None:
         """The head of an answer whose body follows in pieces. Raises ClientGone."""
         known = any(name == "content-length" for name, _ in head.headers)
         self._chunked = not known and head.status not in _BODILESS
+        data = self._head(head, "transfer-encoding: chunked\r\n" if self._chunked else "")
         self.begun = True
-        await self._write(self._head(head, "transfer-encoding: chunked\r\n" if self._chunked else ""))
+        if (wait := self._write(data)) is not None:
+            await wait
 
     async def write(self, data: bytes) -> None:
         """Returns when the client's buffer takes more. Raises ClientGone."""
-        await self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if (wait := self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)) is not None:
+            await wait
 
     async def end(self) -> None:
         """The orderly end. Raises ClientGone."""
         self._ended = True
-        if self._chunked:
-            await self._write(b"0\r\n\r\n")
+        if self._chunked and (wait := self._write(b"0\r\n\r\n")) is not None:
+            await wait
 
     def abort(self) -> None:
         """Break the connection."""
-        if (transport := self._request.transport) is not None:
-            transport.abort()
+        self._connection.abort()
 
     def _head(self, head: Head, framing: str) -> bytes:
         fields = "".join([f"{name}: {value}\r\n" for name, value in head.headers])
-        if "\n" in fields.replace("\r\n", "") or fields.count("\r") != len(head.headers):
+        if fields.count("\n") != len(head.headers) or fields.count("\r") != len(head.headers):
             raise ValueError("a line break in a header")
-        close = "connection: close\r\n" if self._closing or not self._request.keep_alive else ""
+        close = "connection: close\r\n" if self._connection.closing else ""
         phrase = _PHRASES.get(head.status, "Status")
         text = f"HTTP/1.1 {head.status} {phrase}\r\nserver: {NAME}\r\n{framing}{close}{fields}\r\n"
         return text.encode("utf-8", "surrogateescape")
 
-    async def _write(self, data: bytes) -> None:
-        transport = self._request.transport
+    def _write(self, data: bytes) -> Awaitable[None] | None:
+        """Write now; what to wait for before more may be written. Raises ClientGone."""
+        transport = self._connection.transport
         if transport is None or transport.is_closing():
             raise ClientGone("the connection is closed")
         transport.write(data)
-        protocol = self._request.protocol
-        if protocol._paused:  # noqa: SLF001  # see above
-            self._patience.begin(self, self._seconds, self.abort)
-            try:
-                await protocol._drain_helper()  # noqa: SLF001  # see above
-            except ConnectionError as error:
-                raise ClientGone(type(error).__name__) from None
-            finally:
-                self._patience.end(self)
+        return None if self._connection.drained() is None else self._until_drained()
+
+    async def _until_drained(self) -> None:
+        connection = self._connection
+        connection.patience.begin(self, self._limits.write, self.abort)
+        try:
+            while (drained := connection.drained()) is not None:
+                await drained
+        finally:
+            connection.patience.end(self)
+        if connection.transport is None:
+            raise ClientGone("the connection is closed")

@@ -11,6 +11,11 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
+def start(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Start a task that its caller keeps and awaits: one exchange."""
+    return asyncio.get_running_loop().create_task(work)
+
+
 class Background:
     """Owns every task that outlives the call that started it."""
 

@@ -19,6 +19,8 @@ from typing import Any
 import msgspec
 
 KEY = "gw-test-key-of-the-end-to-end-tests-0123456789"
+# What a process of the tests gets of our own environment; the last runs all of it without the fast paths.
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "GATEWAY_SERVER__FAST_PATHS")
 MASTER = "master-secret-of-the-tests-" + "m" * 32
 
 
@@ -132,7 +134,7 @@ class Upstream:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """A clean one: what the tests' own shell holds must not matter."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {**kept, "PYTHONUNBUFFERED": "1", "GATEWAY_TEST_MASTER": MASTER, "UPSTREAM_KEY": "upstream-secret-canary",
             **(extra or {})}  # fmt: skip
 

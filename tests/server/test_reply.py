@@ -13,11 +13,11 @@ from aiohttp import web
 from gateway.errors import ClientGone
 from gateway.patience import Patience
 from gateway.ports import Head
-from gateway.server.hot import HotReply
+from gateway.server.hot import HotConnection, HotExchange, Limits
 from gateway.server.reply import HttpReply
 
 Script = Callable[[Any], Awaitable[None]]
-KINDS = pytest.mark.parametrize("kind", [HttpReply, HotReply])
+KINDS = pytest.mark.parametrize("kind", [HttpReply, HotExchange])
 JSON = (("content-type", "application/json"), ("x-request-id", "req_1"))
 
 
@@ -43,6 +43,10 @@ async def answering(kind: type[Any], script: Script, *, closing: bool = False, p
         return reply.response or web.Response(status=500)
 
     server = web.Server(handle, handler_cancellation=True, access_log=None)
+    if kind is HotExchange:
+        async with hot(script, closing=closing, patience=patience) as port:
+            yield port
+        return
     runner = web.ServerRunner(server)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -51,6 +55,40 @@ async def answering(kind: type[Any], script: Script, *, closing: bool = False, p
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def hot(script: Script, *, closing: bool, patience: Patience):  # type: ignore[no-untyped-def]  # an async generator of a port number
+    loop, tasks = asyncio.get_running_loop(), set()
+    limits = Limits(header=10.0, silence=30.0, write=30.0, keepalive=75.0, body=1 << 20)
+
+    def serve(request: HotExchange) -> asyncio.Task[object]:
+        async def answer() -> None:
+            try:
+                await request.body(1 << 20)
+                await script(request)
+            except ClientGone:
+                pass
+            finally:
+                request.over()
+
+        task: asyncio.Task[object] = loop.create_task(answer())
+        tasks.add(task)
+        return task
+
+    def connection() -> HotConnection:
+        made = HotConnection(serve, lambda: pytest.fail("handed over"), patience, limits)
+        made.closing = closing
+        return made
+
+    server = await loop.create_server(connection, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for one in tuple(limits.connections):
+            one.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def exchange(port: int, *requests: bytes, until: int | None = None) -> bytes:
