@@ -90,5 +90,5 @@ def find(method: str, path: str, raw_query: str = "", *, anthropic: bool = False
     name = segments[0].replace("-", "_")
     if name == "models" and method in ("GET", "HEAD"):
         return Endpoint("models", "models", method, raw, raw_query, anthropic)
-    name = _BELOW_HOT.get(name, name)
+    name = "fine_tuning" if name == "models" else _BELOW_HOT.get(name, name)  # only tuned models can be deleted
     return Endpoint(name if name in NAMES else OTHER, "opaque", method, raw, raw_query, anthropic)

@@ -2,6 +2,7 @@
 
     Refusal                     a value: the gateway decided not to serve this request
     Failure                     an exception: something broke
+    ├── LateRefusal             a refusal after all: what streams broke a rule on its way (the refusal's status)
     ├── ClientGone              the client left; nobody is there to be told (recorded as 499)
     ├── ClientTooSlow           the client's body did not come in time (408)
     ├── ProviderFailure         the provider's fault
@@ -119,6 +120,16 @@ class Failure(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class LateRefusal(Failure):
+    """A refusal that came after the permit: a body that streams broke a rule on its way."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.wire = REFUSALS[refusal.reason]
+        self.client_message = refusal.message
 
 
 class ClientGone(Failure):

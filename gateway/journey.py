@@ -18,8 +18,9 @@ from msgspec import structs
 
 from gateway.endpoints import Endpoint
 from gateway.envelopes import failed, refused
-from gateway.errors import ClientGone, Failure, ProviderFailure, Reason, Refusal, Stopping
+from gateway.errors import ClientGone, Failure, LateRefusal, ProviderFailure, Reason, Refusal, Stopping
 from gateway.exchange import Ending, Exchange, Phase
+from gateway.forms import Form
 from gateway.identity.authenticate import authenticate
 from gateway.identity.principal import Principal
 from gateway.identity.standing import describe, own_scopes
@@ -28,7 +29,7 @@ from gateway.limits.estimate import estimate
 from gateway.limits.reservation import Basis, Reservation, Usage
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining
 from gateway.policy.compiled import PolicySet
-from gateway.policy.decide import decide, visible_models
+from gateway.policy.decide import decide, form_guard, visible_models
 from gateway.policy.permit import Permit
 from gateway.ports import Arrival, Clock, Head, KeyDirectory, LimitStore, Provider, RecordSink, Reply, Settler
 from gateway.providers.edits import edit_body
@@ -92,6 +93,8 @@ async def journey(arrival: Arrival, endpoint: Endpoint | None, reply: Reply, roo
             raise
     except ClientGone as gone:
         _leave(exchange, gone, reply)
+    except LateRefusal as late:
+        await (_fail(exchange, late, reply) if reply.begun else _refuse(exchange, late.refusal, reply))
     except Failure as failure:
         await _fail(exchange, failure, reply)
     except Exception as bug:  # noqa: BLE001  # the last resort: an id for the client, the traceback for the log
@@ -180,9 +183,11 @@ async def _call(
 ) -> Answer:  # fmt: skip
     """Call the provider with a body that may leave. Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
     attempt, ask = route.attempts[0], permit.ask
-    provider = rooms.providers[attempt.provider]
+    provider, headers = rooms.providers[attempt.provider], arrival.headers
     body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body)
-    request = provider.request(ask, attempt.model, body, arrival.headers, ask.timeout)
+    if isinstance(body, Form):
+        headers = _govern_form(body, permit, attempt, headers, rooms.clock.now())
+    request = provider.request(ask, attempt.model, body, headers, ask.timeout)
     exchange.attempt = attempt
     exchange.called = rooms.clock.monotonic()
     exchange.enter(Phase.CALLING)
@@ -203,6 +208,16 @@ def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes) -> bytes:
     if model is None and not permit.edits and not metered:
         return body
     return edit_body(body, permit.edits, model=model, include_usage=metered)
+
+
+def _govern_form(
+    form: Form, permit: Permit, attempt: Attempt, headers: Mapping[str, str], now: float
+) -> Mapping[str, str]:
+    """Hold the rest of a form to the rules, and name the provider's model in it; the headers that then are true."""
+    form.rules, form.read_lines = form_guard(permit, now), permit.ask.endpoint.name == "files"
+    longer = form.rename(attempt.model) if attempt.model is not None and attempt.model != form.model else 0
+    length = headers.get("content-length", "")
+    return {**headers, "content-length": str(int(length) + longer)} if longer and length.isdigit() else headers
 
 
 def _draw(permit: Permit, rooms: Rooms) -> float:
@@ -281,7 +296,9 @@ async def _fail(exchange: Exchange, failure: Failure, reply: Reply) -> None:
 
 def _close(exchange: Exchange, rooms: Rooms) -> None:
     """Settle and record. Synchronous, since it runs in a `finally` that a cancellation may have entered."""
-    reservation = exchange.reservation
+    reservation, ask = exchange.reservation, exchange.ask
+    if ask is not None and isinstance(ask.rest, Form):
+        ask.rest.close()
     if reservation is not None:
         exchange.usage = _final_usage(exchange)
         exchange.charge = exchange.cost()

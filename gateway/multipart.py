@@ -1,9 +1,11 @@
-"""Looks for one field in a multipart/form-data body as its bytes pass. Sans-io, over python-multipart's push parser."""
+"""Looks into a multipart/form-data body as its bytes pass. Sans-io, over python-multipart's push parser."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.message import Message
 
+import msgspec
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
@@ -24,15 +26,28 @@ def _parameter(header: str, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-class FieldWatch:
-    """Feed it the body; `found` lists the values of the field so far, `broken` says that it is no multipart body."""
+class Field(msgspec.Struct, frozen=True):
+    """A field of a form. `start` and `end` are where its value stands in the body, in bytes; a value that is longer
+    than `LONGEST_VALUE` is cut."""
 
-    def __init__(self, mark: bytes, field: str) -> None:
-        self.found: list[str] = []
+    name: str
+    value: str
+    start: int
+    end: int
+
+
+class FormWatch:
+    """Feed it the body; `fields` are those that were whole so far, `broken` says that it is no multipart body. What is
+    in files goes to `file`, piece by piece, and an empty piece at the end of each."""
+
+    def __init__(self, mark: bytes) -> None:
+        self.fields: list[Field] = []
         self.broken = False
-        self._field = field
+        self.file: Callable[[bytes], None] | None = None
+        self._fed = self._start = self._end = 0
         self._name = self._value = self._disposition = b""
-        self._ours = False
+        self._field: str | None = None
+        self._is_file = False
         self._parser = MultipartParser(
             mark,
             {
@@ -46,6 +61,11 @@ class FieldWatch:
             },
         )
 
+    @property
+    def models(self) -> list[Field]:
+        """The fields that name a model."""
+        return [one for one in self.fields if one.name == "model"]
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         if self.broken:
@@ -54,10 +74,11 @@ class FieldWatch:
             self._parser.write(data)
         except MultipartParseError:
             self.broken = True
+        self._fed += len(data)
 
     def _part_begin(self) -> None:
         self._name = self._value = self._disposition = b""
-        self._ours = False
+        self._field, self._is_file = None, False
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end][:LONGEST_HEADER]
@@ -72,15 +93,28 @@ class FieldWatch:
         self._name = self._value = b""
 
     def _headers_finished(self) -> None:
-        name = _parameter(self._disposition.decode("utf-8", "replace"), "name")
-        self._ours = name == self._field
+        disposition = self._disposition.decode("utf-8", "replace")
+        self._field = _parameter(disposition, "name")
+        self._is_file = _parameter(disposition, "filename") is not None or "filename*" in disposition
         self._value = b""
+        self._start = self._end = -1
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._ours and len(self._value) <= LONGEST_VALUE:
+        if self._is_file and self._field != "model":  # a model is one, whatever else it says of itself
+            if self.file is not None:
+                self.file(data[start:end])
+            return
+        if len(self._value) <= LONGEST_VALUE:
             self._value += data[start:end]
+        if self._start < 0:
+            self._start = self._fed + start
+        self._end = self._fed + end
 
     def _part_end(self) -> None:
-        if self._ours:
-            self.found.append(self._value[:LONGEST_VALUE].decode("utf-8", "replace").strip())
-        self._ours = False
+        if self._is_file and self._field != "model":
+            if self.file is not None:
+                self.file(b"")
+        elif self._field is not None:
+            value = self._value[:LONGEST_VALUE].decode("utf-8", "replace")
+            self.fields.append(Field(self._field, value, self._start, self._end))
+        self._field = None

@@ -1,21 +1,19 @@
 """read: what a client asks, as far as the gateway must know it. The rest stays the bytes that came.
 
 A JSON body is held, and its top level is split without decoding the values. A multipart body is only looked into, as
-far as its `model` field (a file on disk takes what does not fit in memory); where files are uploaded no form has one,
-and it streams. What follows is watched as it passes, so that no second model slips by. Everything else streams.
+far as its `model` field (`forms.py`). Everything else streams.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from gateway.errors import Failure, Reason, Refusal, Wire
+from gateway.errors import Reason, Refusal
+from gateway.forms import read_form
 from gateway.json_object import BadJson, is_array, parse_object
-from gateway.multipart import FieldWatch, boundary
 from gateway.shapes.table import SHAPES
 
 if TYPE_CHECKING:
@@ -24,17 +22,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OUTPUT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-MEMORY = 1 << 20  # bytes of a multipart body that are held in memory before a temporary file takes them
-
-# Whose forms are files, of any size, and name no model.
-UPLOADING = frozenset(("containers", "files", "skills", "uploads", "vector_stores"))
 
 # Top-level keys that the gateway reads; a body that has one of them twice could mean two things (design: "what was
 # checked is what is sent").
 READ_KEYS = frozenset(
     b"model messages prompt input stream stream_options max_tokens max_completion_tokens n best_of user tools store"
     b" metadata functions tool_choice max_output_tokens instructions system previous_response_id conversation"
-    b" background".split()
+    b" background requests session data_source purpose".split()
 )
 
 
@@ -91,13 +85,6 @@ def writes_json(ask: Ask) -> bool:
     return isinstance(node, dict) and str(node.get("type", "")).startswith("json")
 
 
-class LateModel(Failure):
-    """A multipart body named a model where it could no longer be checked."""
-
-    wire = Wire(400, "invalid_request_error", "invalid_multipart", False)
-    client_message = "The form names a model more than once, or where none is expected."
-
-
 async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Refusal:
     """Read what is asked; `max_body` in bytes bounds what is held. Raises ClientTooSlow, ClientGone."""
     headers = arrival.headers
@@ -123,7 +110,8 @@ async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Ref
             f"Content-Encoding '{encoding[:40]}' is not supported; send the body unencoded.",
         )
     if content_type == "multipart/form-data" and not endpoint.visible:
-        return await _read_form(arrival, endpoint, max_body, heading)
+        form = await read_form(arrival.stream(), arrival.headers["content-type"], endpoint, max_body)
+        return form if isinstance(form, Refusal) else Ask(endpoint, None, model=form.model, rest=form, **heading)
     body = await arrival.body(max_body)
     if body is None:
         return Refusal(Reason.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
@@ -221,44 +209,3 @@ def _user(fields: Mapping[str, msgspec.Raw], path: tuple[str, ...]) -> str | Non
         return _value(fields, path[0], str)
     user = (_value(fields, path[0], dict) or {}).get(path[1])
     return user if isinstance(user, str) else None
-
-
-async def _read_form(arrival: Arrival, endpoint: Endpoint, max_body: int, heading: dict[str, Any]) -> Ask | Refusal:
-    mark = boundary(arrival.headers.get("content-type", ""))
-    if mark is None:
-        return Refusal(Reason.BAD_REQUEST, "The multipart body's Content-Type names no usable boundary.")
-    watch = FieldWatch(mark, "model")
-    incoming = arrival.stream()
-    if endpoint.name in UPLOADING:
-        return Ask(endpoint, None, rest=_watched(watch, None, incoming), **heading)
-    held = cast("BinaryIO", tempfile.SpooledTemporaryFile(MEMORY))  # noqa: SIM115  # closed by `_watched`
-    size = 0
-    async for chunk in incoming:
-        size += len(chunk)
-        if size > max_body:
-            held.close()
-            return Refusal(Reason.BODY_TOO_LARGE, f"The form holds more than {max_body} bytes before its model field.")
-        held.write(chunk)
-        watch.feed(chunk)
-        if watch.found:
-            break
-    if watch.broken:
-        held.close()
-        return Refusal(Reason.BAD_REQUEST, "The multipart body is malformed.")
-    model = watch.found[0] if watch.found else None
-    return Ask(endpoint, None, model=model, rest=_watched(watch, held, incoming), **heading)
-
-
-async def _watched(watch: FieldWatch, held: BinaryIO | None, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What was held, then the rest. Raises LateModel: the provider then never gets a whole request."""
-    allowed = len(watch.found)
-    if held is not None:
-        with held:
-            held.seek(0)
-            while chunk := held.read(1 << 16):
-                yield chunk
-    async for chunk in rest:
-        watch.feed(chunk)
-        if watch.broken or len(watch.found) > allowed:
-            raise LateModel
-        yield chunk

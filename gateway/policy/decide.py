@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ from gateway.errors import Reason, Refusal
 from gateway.identity.principal import Principal
 from gateway.limits.scopes import Scope, Unit
 from gateway.policy.compiled import Disabled, Key, Model, PolicySet, ScopeTemplate, Version
+from gateway.policy.inner import FormGuard, form_refusal, inner_refusal
 from gateway.policy.parameters import govern
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
@@ -48,6 +50,11 @@ def decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Per
     edits = govern(key.request, ask)
     if isinstance(edits, Refusal):
         return edits
+    refusal = form_refusal(key.request, ask) or inner_refusal(
+        key.request, ask, partial(_inner_model, policy, key, provider, now), partial(_tool_model, policy, key, now)
+    )
+    if refusal is not None:
+        return refusal
     return Permit(
         policy, principal, ask, key.rule, models, provider, key.require, scopes, key.redaction, edits, key.labels
     )
@@ -115,6 +122,36 @@ def _model(policy: PolicySet, key: Key, name: str, now: float) -> tuple[Model, s
     if model.disabled is not None and _holds(model.disabled, now):
         return _disabled(model.disabled, f"The model '{shown}'")
     return _without_disabled(model, now), rest
+
+
+def form_guard(permit: Permit, now: float) -> FormGuard:
+    """What holds for the part of a form that is not read yet."""
+    policy, key = permit.policy, permit.principal.key
+    return FormGuard(key.request, permit.ask.endpoint, partial(_inner_model, policy, key, permit.provider, now))
+
+
+def _tool_model(policy: PolicySet, key: Key, now: float, name: str) -> Refusal | None:
+    found = _model(policy, key, name, now)
+    return found if isinstance(found, Refusal) else None
+
+
+def _inner_model(policy: PolicySet, key: Key, provider: str | None, now: float, name: str) -> Refusal | None:
+    """A model that a body names inside. It goes to the provider of the call as it is written."""
+    found = _model(policy, key, name, now)
+    if isinstance(found, Refusal):
+        return found
+    model, rest = found
+    if provider is None or any(
+        one.provider == provider and (rest if one.model == "*" else one.model) == name for one in model.versions
+    ):
+        return None
+    return Refusal(
+        Reason.MODEL_NOT_ALLOWED,
+        f"The model '{name[:100]}' cannot be used here: what is inside of a body goes to the provider '{provider}' as "
+        "it is written, and there the model has another name or does not exist.",
+        "model",
+        model.rule,
+    )
 
 
 def _without_disabled(model: Model, now: float) -> Model:

@@ -1,8 +1,8 @@
 """What a caller may ask of a model: a key's `request` rules on one body. Pure.
 
-`max` and `deny` hold wherever a JSON body of an inference call was read. What is set on the way out (`force`, and a
-`max` of output tokens that the caller left open) is set where the endpoint is known to take it: an endpoint refuses a
-parameter that it does not know.
+`max` and `deny` hold wherever a JSON body was read. What is set on the way out (`force`, and a `max` of output tokens
+that the caller left open) is set where the endpoint is known to take it, since an endpoint refuses a parameter that it
+does not know; on every other path it is set where the caller set it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Edits = tuple[tuple[str, object], ...]
 
 def govern(rules: RequestRules, ask: Ask) -> Edits | Refusal:
     """The parameters to set on the way out, or the first rule that the body breaks."""
-    if not (rules.max or rules.force or rules.deny) or not ask.endpoint.inference or ask.body is None:
+    if not (rules.max or rules.force or rules.deny) or ask.body is None:
         return ()
     if has_duplicates(ask.body, ask.fields):  # a provider may take the other one of the two
         return Refusal(Reason.BAD_REQUEST, "The JSON body of your request holds a key twice; send each key once.")
@@ -121,7 +121,7 @@ def _edits(rules: RequestRules, ask: Ask) -> Iterator[tuple[str, object]]:
             for own in there or ((output_name,) if output_name is not None else ()):
                 yield own, value
             bounded = True
-        elif shape is not None and (shape.takes is None or name in shape.takes or name in ask.fields):
+        elif name in ask.fields or (shape is not None and (shape.takes is None or name in shape.takes)):
             yield name, value
             bounded = bounded or name in OUTPUT_NAMES
     most = next((most for name, most, _ in rules.max if name == OUTPUT), None)

@@ -13,9 +13,9 @@ CONTRACTS: dict[str, dict[str, Any]] = {
 }
 # These touch the world, and yet are imported by the files that they serve.
 SERVE = {
+    "gateway.forms": "spools a form that is too long for memory",
     "gateway.journey": "waits for its steps",
     "gateway.patience": "time limits on what is awaited",
-    "gateway.reading": "spools a form that is too long for memory",
     "gateway.telemetry.tasks": "owns the tasks of everybody",
 }
 OUTERMOST = ("gateway.app", "gateway.cli", "gateway.settings", "gateway.server")
