@@ -64,6 +64,10 @@ class MemoryView:
     def _ledger(self) -> Ledger:
         return self._store.ledger(self._tenant)
 
+    def at_once(self) -> MemoryView:
+        """Nothing else runs meanwhile."""
+        return self
+
     def dump(self) -> str:
         """All state, to be compared with itself."""
         ledger = self._ledger()
@@ -89,37 +93,78 @@ class MemoryView:
 
 
 class RedisView:
-    """What Redis holds of one tenant, read beside the store."""
+    """What Redis holds of one tenant, read beside the store in one round trip each time."""
 
     def __init__(self, client: redis.Redis, tenant: str) -> None:
         self._client, self._prefix = client, f"q:{{{tenant}}}:"
 
+    def at_once(self) -> Holding:
+        """All of it at one moment, to be looked at from several sides."""
+        found: Any = self._client.eval(_ALL, 0, glob_free(self._prefix) + "*")
+        return Holding(self._prefix, {key.decode(): pairs(kind, value) for key, kind, value in found})
+
     def dump(self) -> str:
-        state: dict[Any, Any] = {}
-        for key in sorted(self._client.keys(glob_free(self._prefix) + "*")):
-            kind = self._client.type(key)
-            if kind == b"hash":
-                state[key] = sorted(self._client.hgetall(key).items())
-            elif kind == b"zset":
-                state[key] = self._client.zrange(key, 0, -1, withscores=True)
-            else:
-                state[key] = self._client.get(key)
-        return repr(state)
+        return self.at_once().dump()
 
     def leases(self) -> tuple[int, int]:
-        return self._client.zcard(self._prefix + "lz"), self._client.hlen(self._prefix + "lh")
+        return self.at_once().leases()
 
     def open(self, scope: str) -> int:
-        return int(self._client.hget(f"{self._prefix}s:{scope}", "f") or 0)
+        return self.at_once().open(scope)
+
+    def calendar(self, scope: str, window: Window, unit: Unit) -> tuple[int, int, int]:
+        return self.at_once().calendar(scope, window, unit)
+
+    def closed(self, scope: str, window: Window, unit: Unit, label: int) -> int:
+        return self.at_once().closed(scope, window, unit, label)
+
+
+class Holding:
+    """Keys of one tenant, as they were."""
+
+    def __init__(self, prefix: str, keys: dict[str, dict[bytes, bytes]]) -> None:
+        self._prefix, self._keys = prefix, keys
+
+    def dump(self) -> str:
+        return repr({key: sorted(value.items()) for key, value in sorted(self._keys.items())})
+
+    def leases(self) -> tuple[int, int]:
+        return len(self._keys.get(self._prefix + "lz", ())), len(self._keys.get(self._prefix + "lh", ()))
+
+    def open(self, scope: str) -> int:
+        return self._number(f"s:{scope}", "f") or 0
 
     def calendar(self, scope: str, window: Window, unit: Unit) -> tuple[int, int, int]:
         kind, mark = KINDS[window], unit.value[0]
-        fields = self._client.hmget(f"{self._prefix}s:{scope}", kind, f"{kind}{mark}u", f"{kind}{mark}r")
-        label, used, reserved = fields
-        return -1 if label is None else int(label), int(used or 0), int(reserved or 0)
+        label, used, reserved = (
+            self._number(f"s:{scope}", name) for name in (kind, f"{kind}{mark}u", f"{kind}{mark}r")
+        )
+        return -1 if label is None else label, used or 0, reserved or 0
 
     def closed(self, scope: str, window: Window, unit: Unit, label: int) -> int:
-        return int(self._client.hget(f"{self._prefix}s:{scope}:{KINDS[window]}{label}", unit.value[0]) or 0)
+        return self._number(f"s:{scope}:{KINDS[window]}{label}", unit.value[0]) or 0
+
+    def _number(self, key: str, name: str) -> int | None:
+        found = self._keys.get(self._prefix + key, {}).get(name.encode())
+        return None if found is None else int(found)
+
+
+_ALL = """
+local read = {hash = {'HGETALL'}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'}, string = {'GET'}}
+local found = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  local kind = redis.call('TYPE', key).ok
+  local words = {unpack(read[kind])}
+  table.insert(words, 2, key)
+  found[#found + 1] = {key, kind, redis.call(unpack(words))}
+end
+return found
+"""
+
+
+def pairs(kind: bytes, value: Any) -> dict[bytes, bytes]:
+    """A hash, a sorted set with its scores, or a text under an empty name."""
+    return {b"": value} if kind == b"string" else dict(zip(value[::2], value[1::2], strict=True))
 
 
 KINDS = {Window.DAY: "d", Window.MONTH: "m", Window.TOTAL: "a"}

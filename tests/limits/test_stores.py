@@ -371,15 +371,16 @@ class StoreMachine(RuleBasedStateMachine):
     def ledger_holds(self) -> None:
         if not hasattr(self, "view"):
             return
-        assert self.view.leases() == (len(self.open), len(self.open))
+        view = self.view.at_once()
+        assert view.leases() == (len(self.open), len(self.open))
         for where in (*RATES, *BUDGETS, *HIGH, *BUCKET):
-            assert self.view.open(where.id) == self.count_open(where.id)
+            assert view.open(where.id) == self.count_open(where.id)
             for bound in where.limits:
                 if bound.window in CALENDARS:
-                    self.period_holds(where, bound)
+                    self.period_holds(view, where, bound)
 
-    def period_holds(self, where: Scope, bound: Limit) -> None:
-        label, used, held = self.view.calendar(where.id, bound.window, bound.unit)
+    def period_holds(self, view: Any, where: Scope, bound: Limit) -> None:
+        label, used, held = view.calendar(where.id, bound.window, bound.unit)
         assert label == self.label.get((where.id, bound.window), -1), "rollover never reopens an old period"
         if label == -1:
             return
@@ -389,7 +390,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert used + held <= bound.amount + self.beyond[key]
         for (scope_id, window, unit, old), total in self.used.items():
             if (scope_id, window, unit) == key[:3] and old < label:
-                assert self.view.closed(where.id, window, unit, old) == total
+                assert view.closed(where.id, window, unit, old) == total
 
 
 def amount(wanted: Claim, unit: Unit) -> int:
