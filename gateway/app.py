@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,23 +168,20 @@ class Gateway:
     # the parts
 
     def _open_store(self) -> tuple[LimitStore, Guarded]:
-        settings, clock = self._settings.store, self._clock
-        store: LimitStore
+        settings, clock, failure = self._settings.store, self._clock, self._settings.store.on_failure
+        guard = partial(
+            Guarded, mode=failure.mode.value, fraction=failure.fraction, seconds=failure.seconds, clock=clock
+        )
         if settings.embedded:
-            store = MemoryStore(clock)
-        else:
-            store = RedisStore(
-                settings.url,
-                clock=clock,
-                background=self._background,
-                password=settings.password.read if settings.password is not None else None,
-                call_seconds=settings.call_seconds,
-            )
-        failure = settings.on_failure
-        guarded = Guarded(
-            store, mode=failure.mode.value, fraction=failure.fraction, seconds=failure.seconds, clock=clock
+            memory = MemoryStore(clock)
+            return memory, guard(memory)
+        secrets = (settings.password, settings.sentinel_password)
+        password, sentinel_password = (one.read if one is not None else None for one in secrets)
+        store = RedisStore(
+            settings.url, clock=clock, background=self._background, password=password,
+            sentinel_password=sentinel_password, tls=settings.tls.files(), call_seconds=settings.call_seconds,
         )  # fmt: skip
-        return store, guarded
+        return store, guard(store, processes=lambda: store.processes, part=store.part)
 
     def _open_transport(self) -> Transport:
         plain = AiohttpTransport()
@@ -213,7 +211,7 @@ class Gateway:
         async def store() -> str | None:
             if self._settings.store.on_failure.mode.value != "closed":
                 return None  # requests are served while the store is away, as the settings say
-            return "the limit store does not answer" if self._guarded.away else None
+            return "the limit store does not answer" if self._guarded.gone else None
 
         async def analysis() -> str | None:
             strict = [one for one in _profiles(self.policies.current) if one.on_error == "deny"]

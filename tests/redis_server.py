@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -27,17 +28,26 @@ def binary() -> str | None:
 
 
 class RedisServer:
-    """One server process. `restart` brings it back empty on the same port."""
+    """One server process. `restart` brings it back empty on the same port. With a `config` file it is a Sentinel."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, config: Path | None = None) -> None:
         program = binary()
         if program is None:
             raise FileNotFoundError("redis-server")
-        self._program, self._arguments = program, arguments
-        self._folder = tempfile.TemporaryDirectory(prefix="redis-")
+        self._program, self._arguments, self._config = program, arguments, config
+        self._folder = tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True)
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps its files."""
+        return Path(self._folder.name)
 
     @property
     def url(self) -> str:
@@ -50,11 +60,15 @@ class RedisServer:
 
     def start(self) -> None:
         """Start, and return when it takes connections."""
+        where: tuple[str, ...] = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder.name)
+        where += ("--logfile", str(Path(self._folder.name) / "log"))
+        kind = (
+            (*where, "--save", "", "--appendonly", "no")
+            if self._config is None
+            else (str(self._config), *where, "--sentinel")
+        )
         self._process = subprocess.Popen(
-            [
-                self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-                "--dir", self._folder.name, "--logfile", str(Path(self._folder.name) / "log"), *self._arguments,
-            ],
+            [self._program, *kind, *self._arguments],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         for _ in range(1000):
@@ -87,9 +101,10 @@ class RedisServer:
     def stop(self) -> None:
         """End at once, as a machine that is switched off."""
         if self._process is not None:
-            self.resume()
-            self._process.kill()
-            self._process.wait()
+            if self._process.poll() is None:
+                self.resume()
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def restart(self) -> None:
@@ -103,7 +118,10 @@ class RedisServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        with socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                bus.bind(("127.0.0.1", port + 10_000))  # nodes of a Cluster talk there
+                return port

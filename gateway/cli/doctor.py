@@ -5,33 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 import click
-import redis.asyncio
-import redis.exceptions
 
+from gateway.cli.finding import SECONDS, Finding
 from gateway.cli.opening import CONFIG, open_settings
+from gateway.cli.store import reach
+from gateway.limits.redis_url import parse
 from gateway.settings.model import Provider, Settings, Store
 from gateway.settings.secret import Secret, SecretUnavailable
-
-SECONDS = 5.0  # for each thing that is reached
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    verdict: Literal["ok", "warning", "FAILED"]
-    about: str
-    words: str
-
-    def __str__(self) -> str:
-        return f"{self.verdict:<8}{self.about}: {self.words}"
 
 
 @click.command()
@@ -70,35 +55,12 @@ async def _store(store: Store) -> AsyncIterator[Finding]:
     if store.embedded:
         yield Finding("ok", "store memory://", "inside the process; what was counted is forgotten at exit")
         return
-    scheme, _, rest = store.url.partition("://")
-    user, _, hosts = rest.partition("/")[0].rpartition("@")
+    scheme = store.url.partition("://")[0]
     try:
-        password = store.password.read() if store.password is not None else None
+        async for finding in reach(store, parse(store.url), f"store {scheme}"):
+            yield finding
     except SecretUnavailable as error:
         yield Finding("FAILED", f"store {scheme}", str(error))
-        return
-    if scheme == "redis+sentinel":
-        user, password = "", None  # these are the store's own, not its sentinels'
-    for host in hosts.split(","):
-        plain = "rediss" if scheme == "rediss" else "redis"
-        yield await _redis(f"{plain}://{host}", user or None, password, f"store {scheme} {host}")
-
-
-async def _redis(url: str, user: str | None, password: str | None, about: str) -> Finding:
-    client = redis.asyncio.Redis.from_url(
-        url, username=user, password=password, socket_timeout=SECONDS, socket_connect_timeout=SECONDS
-    )
-    started = time.perf_counter()
-    try:
-        found = await client.info("server")
-    except redis.exceptions.AuthenticationError:
-        return Finding("FAILED", about, "it refuses the password, or wants one")
-    except (redis.exceptions.RedisError, OSError, ValueError) as error:
-        return Finding("FAILED", about, f"cannot be reached ({type(error).__name__})")
-    finally:
-        await client.aclose()
-    took = (time.perf_counter() - started) * 1000
-    return Finding("ok", about, f"version {found.get('redis_version', 'unknown')}, answered in {took:.1f} ms")
 
 
 async def _provider(session: aiohttp.ClientSession, name: str, provider: Provider) -> AsyncIterator[Finding]:

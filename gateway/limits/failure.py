@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
@@ -26,44 +27,91 @@ T = TypeVar("T")
 FAILURES = 3  # in a row, until the breaker opens
 PROBE = 1.0  # seconds between two calls that find out whether the store is back
 KNOWN = 50_000  # budgets whose last known rest is kept
+WHOLE = ""  # the part that a store is which is not divided
 LOCAL = "local"  # the epoch of leases that the store has never seen: it charges them whole
 _STRICTNESS: dict[OnFailure, int] = {"open": 0, "bounded": 1, "closed": 2}
 
 
-class Guarded:
-    """The LimitStore port over another store. `processes` is the last known number of gateways that share it."""
+class Part:
+    """A breaker over what fails together: all of a store, or one node of a Cluster. Times in monotonic seconds."""
 
-    def __init__(
-        self, store: LimitStore, *, mode: OnFailure = "bounded", fraction: float = 0.1, seconds: float = 60.0,
-        processes: Callable[[], int] = lambda: 1, clock: Clock,
-    ) -> None:  # fmt: skip
-        self._store, self._clock = store, clock
-        self._mode, self._fraction, self._seconds, self._processes = mode, fraction, seconds, processes
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._failures = 0
         self._probe_at = 0.0
         self._begun = 0.0
-        self._outage: float | None = None  # monotonic seconds at which it began
-        self._back: float | None = None  # and at which the last one ended
-        self._ledgers: dict[str, Ledger] = {}
-        self._known: dict[tuple[str, str], int] = {}
-        self.admitted_locally = 0
+        self._back: float | None = None  # when the last outage ended
+        self.outage: float | None = None  # when this one began
+        self.ledgers: dict[str, Ledger] = {}  # by tenant: what was admitted here since then
 
     @property
     def away(self) -> bool:
         """Whether the breaker is open."""
         return self._failures >= FAILURES
 
+    def check(self, now: float) -> None:
+        """Let a call through. Raises StoreFailure while the breaker is open and it is not time to probe."""
+        if not self.away:
+            return
+        if now < self._probe_at:
+            raise StoreFailure("the store is away")
+        self._probe_at = now + PROBE
+
+    def failed(self, now: float) -> None:
+        self._failures += 1
+        if self._failures == FAILURES:
+            self._probe_at = now + PROBE
+        if self.outage is None:
+            if self._back is None or now - self._back > self._seconds:
+                self.ledgers = {}
+                self.outage = now
+            else:
+                # The store comes and goes. Each time a fresh allowance would add up, so the last one goes on.
+                self.outage = self._begun
+
+    def succeeded(self, now: float) -> None:
+        self._failures = 0
+        if self.outage is not None:
+            self._begun, self.outage, self._back = self.outage, None, now
+
+
+class Guarded:
+    """The LimitStore port over another store. `processes` is the last known number of gateways that share it; `part`
+    names what fails together with a tenant's counters."""
+
+    def __init__(
+        self, store: LimitStore, *, mode: OnFailure = "bounded", fraction: float = 0.1, seconds: float = 60.0,
+        processes: Callable[[], int] = lambda: 1, part: Callable[[str], str] = lambda _: WHOLE, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._store, self._clock = store, clock
+        self._mode, self._fraction, self._seconds, self._processes = mode, fraction, seconds, processes
+        self._part_of = part
+        self._parts: dict[str, Part] = {}
+        self._known: dict[tuple[str, str], int] = {}
+        self.admitted_locally = 0
+
+    @property
+    def away(self) -> bool:
+        """Whether some of the store is away."""
+        return any(part.away for part in self._parts.values())
+
+    @property
+    def gone(self) -> bool:
+        """Whether all of it is that was ever asked."""
+        return bool(self._parts) and all(part.away for part in self._parts.values())
+
     async def admit(self, claim: Claim) -> Lease | Denial:
         """Raises StoreFailure where the mode, or what it may still admit, says no."""
+        part = self._part(claim.tenant)
         try:
-            self._check()
+            part.check(self._clock.monotonic())
             verdict = await self._store.admit(claim)
         except GivenUp:
             raise
         except StoreFailure as failure:
-            self._failed()
-            return self._admit_locally(claim, failure)
-        self._succeeded()
+            part.failed(self._clock.monotonic())
+            return self._admit_locally(claim, part, failure)
+        part.succeeded(self._clock.monotonic())
         for one in verdict.remaining:
             if one.limit.window not in (Window.MINUTE, Window.OPEN):
                 if len(self._known) >= KNOWN:
@@ -73,25 +121,51 @@ class Guarded:
 
     async def settle(self, lease: Lease, charge: Charge) -> None:
         """A lease of an outage is charged in the store as soon as that is back; its place here is free at once."""
+        tenant = lease.claim.tenant
         if lease.local:
-            self._ledger(lease.claim.tenant).settle(lease, charge, self._micros())
-        await self._through(lambda: self._store.settle(lease, charge))
+            for part in self._parts.values():
+                if tenant in part.ledgers:
+                    part.ledgers[tenant].settle(lease, charge, self._micros())
+        await self._through(tenant, lambda: self._store.settle(lease, charge))
 
     async def renew(self, leases: Sequence[Lease]) -> None:
+        """Raises StoreFailure where a part is away; the others are renewed all the same."""
+        known: dict[str, list[Lease]] = {}
         for lease in leases:
+            tenant = lease.claim.tenant
             if lease.local:
-                self._ledger(lease.claim.tenant).renew(lease.claim.request_id, self._micros())
-        known = [lease for lease in leases if not lease.local]
-        if known:
-            await self._through(lambda: self._store.renew(known))
+                for part in self._parts.values():
+                    if tenant in part.ledgers:
+                        part.ledgers[tenant].renew(lease.claim.request_id, self._micros())
+            else:
+                known.setdefault(self._part_of(tenant), []).append(lease)
+        broken: StoreFailure | None = None
+        for together in known.values():
+            try:
+                await self._through(together[0].claim.tenant, partial(self._store.renew, together))
+            except StoreFailure as failure:
+                broken = failure
+        if broken is not None:
+            raise broken
 
     async def sweep(self) -> int:
-        for ledger in self._ledgers.values():
-            ledger.expire(self._micros())
-        return await self._through(self._store.sweep)
+        """A sweep goes everywhere: one that comes back has found every part."""
+        for part in self._parts.values():
+            for ledger in part.ledgers.values():
+                ledger.expire(self._micros())
+        whole = self._parts.setdefault(WHOLE, Part(self._seconds))
+        whole.check(self._clock.monotonic())
+        try:
+            expired = await self._store.sweep()
+        except StoreFailure:
+            whole.failed(self._clock.monotonic())
+            raise
+        for part in self._parts.values():
+            part.succeeded(self._clock.monotonic())
+        return expired
 
     async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
-        return await self._through(lambda: self._store.standing(tenant, scopes))
+        return await self._through(tenant, lambda: self._store.standing(tenant, scopes))
 
     async def ping(self) -> None:
         """Asks the store itself, whatever the breaker says."""
@@ -100,45 +174,25 @@ class Guarded:
     async def close(self) -> None:
         await self._store.close()
 
-    async def _through(self, call: Callable[[], Awaitable[T]]) -> T:
+    def _part(self, tenant: str) -> Part:
+        name = self._part_of(tenant)
+        part = self._parts.get(name)
+        if part is None:
+            part = self._parts[name] = Part(self._seconds)
+        return part
+
+    async def _through(self, tenant: str, call: Callable[[], Awaitable[T]]) -> T:
+        part = self._part(tenant)
         try:
-            self._check()
+            part.check(self._clock.monotonic())
             result = await call()
         except StoreFailure:
-            self._failed()
+            part.failed(self._clock.monotonic())
             raise
-        self._succeeded()
+        part.succeeded(self._clock.monotonic())
         return result
 
-    def _check(self) -> None:
-        """Let a call through. Raises StoreFailure while the breaker is open and it is not time to probe."""
-        if not self.away:
-            return
-        now = self._clock.monotonic()
-        if now < self._probe_at:
-            raise StoreFailure("the store is away")
-        self._probe_at = now + PROBE
-
-    def _failed(self) -> None:
-        self._failures += 1
-        now = self._clock.monotonic()
-        if self._failures == FAILURES:
-            self._probe_at = now + PROBE
-        if self._outage is None:
-            if self._back is None or now - self._back > self._seconds:
-                self._ledgers = {}
-                self._outage = now
-            else:
-                # The store comes and goes. Each time a fresh allowance would add up, so the last one goes on.
-                self._outage = self._begun
-
-    def _succeeded(self) -> None:
-        if self._failures:
-            self._failures = 0
-        if self._outage is not None:
-            self._begun, self._outage, self._back = self._outage, None, self._clock.monotonic()
-
-    def _admit_locally(self, claim: Claim, failure: StoreFailure) -> Lease | Denial:
+    def _admit_locally(self, claim: Claim, part: Part, failure: StoreFailure) -> Lease | Denial:
         modes: tuple[OnFailure, ...] = (self._mode, claim.on_failure or self._mode)
         mode = max(modes, key=lambda one: _STRICTNESS[one])
         if mode == "closed":
@@ -146,9 +200,9 @@ class Guarded:
         lease = Lease(claim, (), local=True, epoch=LOCAL)
         if mode == "bounded":
             now = self._clock.monotonic()
-            if self._outage is None or now - self._outage > self._seconds:
+            if part.outage is None or now - part.outage > self._seconds:
                 raise failure
-            ledger = self._ledger(claim.tenant)
+            ledger = part.ledgers.setdefault(claim.tenant, Ledger(LOCAL))
             scopes = tuple(self._bounded(scope, claim, ledger) for scope in claim.scopes)
             if not isinstance(ledger.admit(structs.replace(claim, scopes=scopes), self._micros()), Lease):
                 raise failure
@@ -172,12 +226,6 @@ class Guarded:
             rate = max(1, int(limit.amount * share)) if limit.window is Window.MINUTE else part
             limits.append(replace(limit, amount=rate, burst=part if limit.window is Window.MINUTE else 0))
         return structs.replace(scope, limits=tuple(limits))
-
-    def _ledger(self, tenant: str) -> Ledger:
-        ledger = self._ledgers.get(tenant)
-        if ledger is None:
-            ledger = self._ledgers[tenant] = Ledger(LOCAL)
-        return ledger
 
     def _micros(self) -> int:
         return int(self._clock.now() * MICRO)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,6 +23,8 @@ SILENCE = 1.0  # seconds without the oldest reply after which a connection is gi
 PAUSE = 0.25  # seconds between two attempts to connect
 GRACE = 0.002  # seconds for replies that came while our own loop was busy, before a call counts as late
 
+_WRAPPED = re.compile(r"ERR Error running script .*?: -([A-Z]+) ")
+
 Connect = Callable[[], Awaitable[asyncio.WriteTransport]]
 
 
@@ -30,21 +33,13 @@ class Lost(StoreFailure):
 
 
 class ReplyError(StoreFailure):
-    """Redis answered with an error; `code` is its first word."""
+    """Redis answered with an error; `code` is its first word. Redis before 7 wraps the error of a command inside of a
+    script: `ERR Error running script (call to f_…): @user_script:12: @user_script: 12: -READONLY You can't write …`."""
 
     def __init__(self, text: str) -> None:
+        wrapped = _WRAPPED.match(text)
+        self.code = wrapped[1] if wrapped is not None else text.partition(" ")[0]
         super().__init__(text[:200])
-        self.code = text.partition(" ")[0]
-
-
-def bulk(value: bytes) -> bytes:
-    """One argument in RESP."""
-    return b"$%d\r\n%b\r\n" % (len(value), value)
-
-
-def command(*arguments: bytes) -> bytes:
-    """A whole command in RESP."""
-    return b"*%d\r\n" % len(arguments) + b"".join([bulk(argument) for argument in arguments])
 
 
 class Link(asyncio.Protocol):

@@ -2,9 +2,10 @@
 
     redis://[USER@]HOST[:PORT][/DB]                                   one server
     redis+sentinel://[USER@]HOST[:PORT],HOST[:PORT],…/SERVICE[/DB]    whichever server the Sentinels call the master
-    redis+cluster://[USER@]HOST[:PORT],HOST[:PORT],…                  a Cluster; the hosts are where to ask for the rest
+    redis+cluster://[USER@]HOST[:PORT],HOST[:PORT],…                  a Cluster; of the hosts one is asked for the rest
 
-`rediss` in place of `redis` is TLS towards every host. USER is an ACL user, percent-encoded; a password never stands here.
+`rediss` in place of `redis` is TLS towards every host. USER is an ACL user, percent-encoded. A password never stands
+here.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ SCHEMES: dict[str, tuple[Topology, bool, int]] = {  # what there is, whether ove
     "rediss+cluster": ("cluster", True, 6379),
 }
 ALLOWED = (
-    "memory://, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or redis+cluster://HOST:PORT,HOST:PORT; "
-    "rediss… for TLS"
+    "memory://, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or "
+    "redis+cluster://HOST:PORT,HOST:PORT; rediss… for TLS"
 )
-NO_PASSWORD = 'no password in it: [store] password = "env:NAME" or "file:PATH"'
+WITHOUT = 'no password in it: [store] password = "env:NAME" or "file:PATH"'
 
 
 class WrongAddress(ValueError):
@@ -51,6 +52,20 @@ class Address:
     database: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Paths of PEM files. Without `ca` the system's authorities count; a certificate is shown where one is given."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    def options(self) -> dict[str, str]:
+        """As redis-py names them."""
+        named = {"ssl_ca_certs": self.ca, "ssl_certfile": self.certificate, "ssl_keyfile": self.key}
+        return {name: path for name, path in named.items() if path is not None}
+
+
 def parse(url: str) -> Address:
     """Raises WrongAddress."""
     scheme, mark, rest = url.partition("://")
@@ -60,7 +75,7 @@ def parse(url: str) -> Address:
     authority, path, query = _split(rest)
     user, at, hosts = authority.rpartition("@")
     if (at and ":" in user) or "password" in query.lower():
-        raise WrongAddress("holds a password", NO_PASSWORD)
+        raise WrongAddress("holds a password", WITHOUT)
     if query:
         raise WrongAddress("holds a query or a fragment", "nothing behind its path; [store.tls] says what TLS needs")
     found = tuple(_host(one, port) for one in hosts.split(","))

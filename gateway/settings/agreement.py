@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gateway.limits.redis_url import parse
 from gateway.settings.faults import path as name_of
 from gateway.settings.model import Kind, Provider, Settings
 from gateway.settings.secret import Secret, SecretUnavailable
@@ -85,9 +86,28 @@ def _admin(settings: Settings) -> Iterator[Disagreement]:
 
 def _store(settings: Settings) -> Iterator[Disagreement]:
     store = settings.store
+    address = None if store.embedded else parse(store.url)
+    sentinel: Loc = ("store", "sentinel_password")
+    if store.sentinel_password is not None:
+        if address is None or address.topology != "sentinel":
+            what = "store.sentinel_password is set, and store.url has no Sentinels"
+            yield _one(sentinel, what, "a redis+sentinel:// store", ("store", "url"))
+        else:
+            yield from _readable(sentinel, store.sentinel_password)
+    for name, path in (("ca", store.tls.ca), ("certificate", store.tls.certificate), ("key", store.tls.key)):
+        at: Loc = ("store", "tls", name)
+        if path is not None and (address is None or not address.tls):
+            yield _one(
+                at, f"store.tls.{name} is set, and store.url is without TLS", "a rediss… store", ("store", "url")
+            )
+        elif path is not None and not path.is_file():
+            yield _one(at, f"store.tls.{name}: there is no file {path}", "a PEM file")
+    if (store.tls.certificate is None) != (store.tls.key is None):
+        what = "store.tls has one of certificate and key"
+        yield _one(("store", "tls"), what, "both or none", ("store", "tls", "certificate"), ("store", "tls", "key"))
     if store.password is not None:
         if store.embedded:
-            at: Loc = ("store", "password")
+            at = ("store", "password")
             yield _one(at, "store.password is set, and memory:// has none", "a redis:// store", ("store", "url"))
         else:
             yield from _readable(("store", "password"), store.password)

@@ -18,6 +18,8 @@ from pydantic import BeforeValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from gateway.identity.secrets import parse_hash
+from gateway.limits.redis_url import ALLOWED as STORE
+from gateway.limits.redis_url import WrongAddress, parse
 from gateway.settings.secret import ALLOWED as SECRET_ALLOWED
 from gateway.settings.secret import Secret
 
@@ -178,24 +180,14 @@ def _base_url(value: object) -> str:
     return str(value).rstrip("/")
 
 
-STORE_SCHEMES = ("memory", "redis", "rediss")  # Sentinel and Cluster come with a later version
-STORE = "memory://, redis://HOST:PORT/DB or rediss://HOST:PORT/DB"
-
-
 def _store_url(value: object) -> str:
     if not isinstance(value, str):
         raise wrong(f"is {noun(value)}", STORE)
-    scheme, mark, rest = value.partition("://")
-    if not mark or scheme not in STORE_SCHEMES or not value.isprintable() or " " in value:
-        raise wrong("is not a store's address", STORE)
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    user, at, hosts = authority.rpartition("@")
-    if (at and ":" in user) or "password" in rest.partition("?")[2].lower():
-        raise wrong("holds a password", 'no password in it: [store] password = "env:NAME" or "file:PATH"')
-    if scheme == "memory" and rest:
-        raise wrong("is not a store's address", STORE)
-    if scheme != "memory" and not hosts:
-        raise wrong("names no host", STORE)
+    if value != "memory://":
+        try:
+            parse(value)
+        except WrongAddress as error:
+            raise wrong(error.what, error.allowed) from None
     return str(value)
 
 

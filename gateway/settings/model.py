@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapSerialize
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.identity.admin import AdminToken, Role
+from gateway.limits.redis_url import Tls
 from gateway.policy.compiled import ProviderFacts
 from gateway.settings import kinds
 from gateway.settings.kinds import choice, integer, number
@@ -126,11 +127,25 @@ class OnFailure(Table):
     seconds: Annotated[float, number(0, LONGEST)] = 60.0
 
 
+class StoreTls(Table):
+    """What a TLS connection to the store needs beyond the system's authorities: PEM files."""
+
+    ca: Annotated[Path | None, kinds.PATH] = None
+    certificate: Annotated[Path | None, kinds.PATH] = None
+    key: Annotated[Path | None, kinds.PATH] = None
+
+    def files(self) -> Tls:
+        """As a connection takes them."""
+        return Tls(*(None if path is None else str(path) for path in (self.ca, self.certificate, self.key)))
+
+
 class Store(Table):
     """Where limits are counted."""
 
     url: Annotated[str, kinds.STORE_URL] = "memory://"
     password: Annotated[Secret | None, kinds.SECRET] = None
+    sentinel_password: Annotated[Secret | None, kinds.SECRET] = None  # the Sentinels' own, where they ask for one
+    tls: StoreTls = Field(default_factory=StoreTls)
     call_seconds: Annotated[float, number(0, 60)] = 0.05  # for one call; then `on_failure`
     on_failure: OnFailure = Field(default_factory=OnFailure)
     journal: Annotated[Path | None, kinds.PATH] = None  # settlements, for a store that comes back empty

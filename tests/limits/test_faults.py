@@ -186,18 +186,19 @@ async def test_a_slow_store_fails_in_time_and_recovers(how: str, own_redis: Any,
 async def test_a_connection_that_stays_silent_is_given_up(own_redis: Any, background: Background) -> None:
     store = store_on(own_redis, background, call_seconds=0.05)
     await _again(store.ping)
-    before = store._pipe.opened
+    servers: Any = store._servers
+    before = servers.life(0)
     own_redis.pause()
     for _ in range(200):
         with pytest.raises(StoreFailure):
             await store.ping()
-        link = store._pipe._link
+        link = servers._pipe._link
         if link is None or link.lost:
             break
         await asyncio.sleep(0.02)
     own_redis.resume()
     await _again(store.ping)
-    assert store._pipe.opened > before
+    assert servers.life(0) > before
     await store.close()
 
 

@@ -15,7 +15,10 @@ SERVER = (
 )
 ROOT = "schema, server, health, admin, secrets, store, policies, log, providers"
 PROVIDER = "kind, base_url, api_key, credentials, optional, labels, timeouts"
-STORE = "memory://, redis://HOST:PORT/DB or rediss://HOST:PORT/DB"
+STORE = (
+    "memory://, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or "
+    "redis+cluster://HOST:PORT,HOST:PORT; rediss… for TLS"
+)
 HTTP = "an address such as https://api.example.com/v1, without user, password, query or fragment"
 SECRET = "env:NAME (capitals, digits, underscores) or file:PATH, so that no secret stands in a settings file"
 HASH = "sha256: and 64 hex digits in lower case (gateway keys new prints one)"
@@ -104,6 +107,44 @@ BROKEN = {
     "password in the store's address": (
         '[store]\nurl = "redis://u:sk-canary@h:6379/0"\n', 2, "store.url holds a password",
         'no password in it: [store] password = "env:NAME" or "file:PATH"',
+    ),
+    "two hosts of one store": (
+        '[store]\nurl = "redis://a,b/0"\n', 2, "store.url names several hosts",
+        "one host, or redis+sentinel:// or redis+cluster://",
+    ),
+    "Sentinels without a service": (
+        '[store]\nurl = "redis+sentinel://a,b"\n', 2, "store.url names no service",
+        "the name that the Sentinels give the master: …/SERVICE",
+    ),
+    "a database of a Cluster": (
+        '[store]\nurl = "redis+cluster://a/1"\n', 2, "store.url names a database", "none: a Cluster has only one",
+    ),
+    "a query in the store's address": (
+        '[store]\nurl = "rediss://a/1?ssl_cert_reqs=none"\n', 2, "store.url holds a query or a fragment",
+        "nothing behind its path; [store.tls] says what TLS needs",
+    ),
+    "a port beyond all": (
+        '[store]\nurl = "redis://a:70000"\n', 2, "store.url names port 70000", "a port from 1 to 65535",
+    ),
+    "a database that is no number": (
+        '[store]\nurl = "redis://a/zero"\n', 2, "store.url names a database that is no number",
+        "the number of a database, as in …/0",
+    ),
+    "a Sentinels' password without Sentinels": (
+        '[store]\nurl = "redis://a"\nsentinel_password = "env:KEY"\n', 3,
+        "store.sentinel_password is set, and store.url has no Sentinels", "a redis+sentinel:// store",
+    ),
+    "authorities without TLS": (
+        '[store]\nurl = "redis://a"\ntls = { ca = "config.toml" }\n', 3,
+        "store.tls.ca is set, and store.url is without TLS", "a rediss… store",
+    ),
+    "authorities that are not there": (
+        '[store]\nurl = "rediss://a"\ntls = { ca = "none.pem" }\n', 3,
+        "store.tls.ca: there is no file HERE/none.pem", "a PEM file",
+    ),
+    "a certificate without its key": (
+        '[store]\nurl = "rediss://a"\ntls = { certificate = "config.toml" }\n', 3,
+        "store.tls has one of certificate and key", "both or none",
     ),
     "password in the store's query": (
         '[store]\nurl = "redis://h:6379/0?password=sk-canary"\n', 2, "store.url holds a password",

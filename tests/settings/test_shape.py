@@ -129,6 +129,7 @@ def test_an_upstream_of_ones_own_needs_no_key(tmp_path: Path) -> None:
     "url",
     [
         "redis://h", "redis://user@h:6379/0", "rediss://h:6380/1", "redis://[::1]:6379/0",
+        "redis+sentinel://user@a:26379,b,[::1]:26380/main/1", "redis+cluster://a:7000,b:7001", "rediss+cluster://a",
     ],
 )  # fmt: skip
 def test_addresses_of_stores(tmp_path: Path, url: str) -> None:
