@@ -91,6 +91,7 @@ class Watched:
     """A master, a replica, and three Sentinels that watch them as `main`."""
 
     def __init__(self, *arguments: str, sentinel: str = "") -> None:
+        arguments = (*arguments, "--repl-diskless-sync-delay", "0")
         self.master = RedisServer(*arguments)
         self.replica = RedisServer(*arguments, "--replicaof", "127.0.0.1", str(self.master.port))
         until(lambda: b"master_link_status:up" in self.replica.call("INFO", "replication"))
