@@ -46,9 +46,9 @@ class RedisCluster:
         for index, node in enumerate(self.nodes):
             admin = client(node)
             slots = range(index * 16384 // 3, (index + 1) * 16384 // 3)
-            admin.execute_command("CLUSTER", "ADDSLOTS", *slots)  # type: ignore[no-untyped-call]
-            admin.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)  # type: ignore[no-untyped-call]
-            admin.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)  # type: ignore[no-untyped-call]
+            admin.execute_command("CLUSTER", "ADDSLOTS", *slots)  # type: ignore[no-untyped-call]  # redis-py does not annotate it
+            admin.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)  # type: ignore[no-untyped-call]  # redis-py does not annotate it
+            admin.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)  # type: ignore[no-untyped-call]  # redis-py does not annotate it
             admin.close()
         for node in self.nodes:
             until(lambda node=node: b"cluster_state:ok" in node.call("CLUSTER", "INFO")
@@ -105,7 +105,7 @@ class Watched:
             )
             self.sentinels.append(RedisServer(config=file))
         for one in self.sentinels:
-            until(lambda one=one: self._knows(one))  # type: ignore[misc]
+            until(lambda one=one: self._knows(one))  # type: ignore[misc]  # mypy cannot infer a lambda's default
 
     @property
     def url(self) -> str:

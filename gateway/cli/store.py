@@ -37,7 +37,7 @@ async def reach(store: Store, address: Address, about: str) -> AsyncIterator[Fin
     sentinel_password = store.sentinel_password.read() if store.sentinel_password is not None else None
 
     async def sentinel(client: Redis, about: str) -> Finding:
-        found = await client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)  # type: ignore[no-untyped-call]
+        found = await client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)  # type: ignore[no-untyped-call]  # redis-py does not annotate it
         if not found:
             return Finding("FAILED", about, f"knows no service {address.service}")
         return Finding("ok", about, f"the master of {address.service} is {_text(found[0])}:{_text(found[1])}")
@@ -94,7 +94,7 @@ async def _server(client: Redis, about: str) -> Finding:
 
 async def _node(client: Redis, about: str) -> Finding:
     started = time.perf_counter()
-    found: Any = await client.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]
+    found: Any = await client.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]  # redis-py does not annotate it
     took = (time.perf_counter() - started) * 1000
     told = found if isinstance(found, dict) else dict(
         line.split(":", 1) for line in _text(found).split("\r\n") if ":" in line
