@@ -11,6 +11,7 @@
     │   └── ProviderBroken      bytes came that are not an answer, or stopped in the middle (502)
     ├── StoreFailure            the limit store could not be asked (503)
     ├── AnalyzerFailure         the analysis of personal data failed or was late (503)
+    ├── BlockedReply            the model wrote what the profile does not let through (400)
     └── Stopping                this process ends, and the exchange outlasted its grace (503)
 
 A client reads only what stands in `REFUSALS` and `FAILURES` and the message that we wrote; never `str(exception)`.
@@ -170,6 +171,13 @@ class StoreFailure(Failure):
 class AnalyzerFailure(Failure):
     wire = Wire(503, "server_error", "redaction_unavailable", True)
     client_message = "The request could not be checked for personal data, and was not sent."
+
+
+class BlockedReply(Failure):
+    """`detail` is the entity type."""
+
+    wire = Wire(400, "invalid_request_error", "content_policy_violation", False)
+    client_message = "The model's reply holds personal data of a kind that may not be passed on."
 
 
 class Stopping(Failure):

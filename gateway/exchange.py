@@ -20,7 +20,7 @@ from gateway.limits.scopes import Charge
 from gateway.policy.compiled import PolicySet
 from gateway.policy.permit import Permit, decision_id
 from gateway.reading import Ask
-from gateway.redaction.safe import SafeRequest
+from gateway.redaction.safe import Coverage, SafeRequest
 from gateway.routing.plan import Attempt, Plan
 
 
@@ -102,6 +102,7 @@ class Exchange(msgspec.Struct):
     response_id: str | None = None
     response_model: str | None = None
     finish_reasons: tuple[str, ...] = ()
+    reply: Coverage | None = None  # what the search of the reply has seen
     flags: list[str] = msgspec.field(default_factory=list)
 
     def enter(self, phase: Phase) -> None:

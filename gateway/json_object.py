@@ -83,6 +83,15 @@ def splice(body: bytes, fields: Mapping[str, msgspec.Raw], values: Mapping[str, 
     return b"".join(parts)
 
 
+def dumped(tree: object) -> bytes:
+    """A tree as JSON, integers of any size included."""
+    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
+        return json.dumps(tree, separators=(",", ":")).encode()
+
+
 def _members(body: bytes) -> list[tuple[str, int, int]]:
     """Every member of the top level, repeated ones too: its key, and from where to where its value stands. Token by
     token, for the rare object that `_places` cannot follow. `body` is valid JSON."""

@@ -49,6 +49,9 @@ _NAMES = {
     "redaction_bytes": "gateway.redaction.bytes", "spans": "gateway.redaction.spans",
     "cache_hits": "gateway.redaction.cache_hits", "redaction_ms": "gateway.redaction.ms",
     "unscanned": "gateway.redaction.unscanned", "redaction_failed": "gateway.redaction.failed",
+    "reply_parts": "gateway.redaction.reply.parts", "reply_bytes": "gateway.redaction.reply.bytes",
+    "reply_spans": "gateway.redaction.reply.spans", "reply_ms": "gateway.redaction.reply.ms",
+    "reply_unscanned": "gateway.redaction.reply.unscanned", "reply_failed": "gateway.redaction.reply.failed",
 }  # fmt: skip
 
 
@@ -121,6 +124,12 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     redaction_ms: float | None = None
     unscanned: tuple[str, ...] = ()
     redaction_failed: str | None = None
+    reply_parts: int | None = None
+    reply_bytes: int | None = None
+    reply_spans: Mapping[str, int] | None = None
+    reply_ms: float | None = None
+    reply_unscanned: tuple[str, ...] = ()
+    reply_failed: str | None = None
 
 
 def record_of(exchange: Exchange) -> Record:
@@ -221,3 +230,8 @@ def _say_use(record: Record, exchange: Exchange) -> None:
         record.spans, record.cache_hits = coverage.spans, coverage.cache_hits
         record.redaction_ms = round(coverage.milliseconds, 3)
         record.unscanned, record.redaction_failed = coverage.unscanned, coverage.failed
+    if (reply := exchange.reply) is not None:
+        record.redaction = reply.profile
+        record.reply_parts, record.reply_bytes, record.reply_spans = reply.parts, reply.bytes, reply.spans
+        record.reply_ms = round(reply.milliseconds, 3)
+        record.reply_unscanned, record.reply_failed = reply.unscanned, reply.failed

@@ -92,6 +92,8 @@ def _profile(name: str, entry: Entry, rules: Rules) -> RedactionProfile:
             unscannable=table.unscannable,
             input=table.input,
             output=table.output,
+            output_action=table.output_action,
+            output_actions=tuple(sorted(table.output_actions.items())),
             shadow=table.shadow,
             countries=tuple(table.countries),
             score=table.score,

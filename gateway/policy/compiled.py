@@ -29,6 +29,8 @@ class RedactionProfile:
     unscannable: Literal["allow", "deny"] = "deny"
     input: bool = True
     output: bool = False
+    output_action: Action | None = None  # for what a model writes; None: as for what is asked
+    output_actions: tuple[tuple[str, Action], ...] = ()  # likewise, per entity
     shadow: bool = False
     countries: tuple[str, ...] = ()
     score: float = 0.4
@@ -40,9 +42,16 @@ class RedactionProfile:
     digest: str = ""
     rule: Rule | None = None
 
-    def action_for(self, entity: str) -> Action:
-        """The action for one entity type."""
+    def action_for(self, entity: str, *, reply: bool = False) -> Action:
+        """The action for one entity type in a request, or in the reply to one."""
+        if reply and (action := dict(self.output_actions).get(entity, self.output_action)) is not None:
+            return action
         return dict(self.actions).get(entity, self.action)
+
+    @property
+    def finds(self) -> frozenset[str]:
+        """Every entity type that it looks for, those of its own patterns and words too."""
+        return frozenset((*self.entities, *(one[0] for one in self.patterns), *(one[0] for one in self.deny)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,12 @@ def strictest(profiles: Sequence[RedactionProfile]) -> RedactionProfile | None:
         )
         for entity in sorted({*entities, *(name for profile in profiles for name in _custom(profile))})
     )
+    replies = [profile for profile in profiles if profile.output]
+    output_actions = tuple(
+        (entity, max((_action(one, entity, reply=True) for one in replies if _finds(one, entity)), key=_STRENGTH.index))
+        for entity in (entity for entity, _ in actions)
+        if any(_finds(one, entity) for one in replies)
+    )
     joined = RedactionProfile(
         name="+".join(dict.fromkeys(profile.name for profile in profiles)),
         entities=entities,
@@ -36,7 +42,10 @@ def strictest(profiles: Sequence[RedactionProfile]) -> RedactionProfile | None:
         on_error="deny" if any(profile.on_error == "deny" for profile in profiles) else "allow",
         unscannable="deny" if any(profile.unscannable == "deny" for profile in profiles) else "allow",
         input=any(profile.input for profile in profiles),
-        output=any(profile.output for profile in profiles),
+        output=bool(replies),
+        # What only a profile finds that does not look into replies is not touched there.
+        output_action="detect" if replies else None,
+        output_actions=output_actions,
         shadow=all(profile.shadow for profile in profiles),
         countries=()
         if any(not profile.countries for profile in profiles)
@@ -60,8 +69,8 @@ def _custom(profile: RedactionProfile) -> set[str]:
     return {entity for entity, _ in profile.deny} | {pattern[0] for pattern in profile.patterns}
 
 
-def _action(profile: RedactionProfile, entity: str) -> Action:
-    return "detect" if profile.shadow else profile.action_for(entity)
+def _action(profile: RedactionProfile, entity: str, *, reply: bool = False) -> Action:
+    return "detect" if profile.shadow else profile.action_for(entity, reply=reply)
 
 
 def _lowest_scores(profiles: Sequence[RedactionProfile]) -> dict[str, float]:

@@ -23,11 +23,10 @@ NOT_ENFORCED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "teams": _LEVEL,
     "keys": _LEVEL,
     "models": (("fallback",),),
-    "redaction": (("output",),),
 }
 # What holds in this version already: to write it is no wish that stays open.
 _IN_FORCE: Mapping[str, object] = {
-    "at_limit": "finish", "drop_params": False, "fallback": [], "output": False, "unknown_objects": "allow",
+    "at_limit": "finish", "drop_params": False, "fallback": [], "unknown_objects": "allow",
     "warn_at": [],
 }  # fmt: skip
 

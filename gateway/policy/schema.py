@@ -371,6 +371,8 @@ class ProfileTable(Table):
     unscannable: Literal["allow", "deny"] = "deny"
     input: Flag = True
     output: Flag = False
+    output_action: Action | None = None
+    output_actions: dict[str, Action] = Field(default_factory=dict)
     shadow: Flag = False
     countries: tuple[Annotated[str, PlainValidator(_country)], ...] = ()
     score: Annotated[float, PlainValidator(_score)] = 0.4

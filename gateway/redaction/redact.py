@@ -20,14 +20,14 @@ from gateway.policy.permit import Permit
 from gateway.ports import Analyzer, Clock
 from gateway.redaction.gate import Gate
 from gateway.redaction.placeholders import LITERAL, LOOKS_LIKE, Placeholders, tenant_key
+from gateway.redaction.reply import Found, ReplyGuard
 from gateway.redaction.safe import Coverage, SafeRequest
 from gateway.redaction.spans import Span
 from gateway.redaction.walk import Walk, clean_fields, walk
+from gateway.shapes.table import SHAPES
 
 REMEMBERED = 50_000  # texts whose spans are kept
 MASK = "*"
-
-Found = tuple[Span, ...]
 
 
 class Redaction:
@@ -44,8 +44,24 @@ class Redaction:
     async def redact(self, permit: Permit) -> SafeRequest | Refusal:
         """Raises AnalyzerFailure where the profile says `on_error = "deny"`."""
         profile, ask = permit.redaction, permit.ask
-        if profile is None or not profile.input:
+        if profile is None:
             return SafeRequest(ask.body)
+        safe = await self._redact(permit, profile) if profile.input else SafeRequest(ask.body)
+        if profile.output and ask.endpoint.shape in SHAPES and not isinstance(safe, Refusal):
+            return structs.replace(safe, reply=self._guard(permit, profile))
+        return safe
+
+    def _guard(self, permit: Permit, profile: RedactionProfile) -> ReplyGuard:
+        gate = self._gate(profile)
+
+        async def search(texts: Sequence[str]) -> list[Found]:
+            return (await self._spans(texts, profile, gate))[0]
+
+        placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant))
+        return ReplyGuard(profile, search, placeholders, self._clock.monotonic)
+
+    async def _redact(self, permit: Permit, profile: RedactionProfile) -> SafeRequest | Refusal:
+        ask = permit.ask
         if not ask.endpoint.visible:  # named by the policy as a path that nobody looks into ("no side door")
             unscanned = ("body",) if ask.body is not None or ask.rest is not None else ()
             return SafeRequest(ask.body, coverage=Coverage(profile.name, unscanned=unscanned))

@@ -13,9 +13,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gateway.json_object import dumped
 from gateway.redaction.placeholders import NAME
 from gateway.shapes.shape import Key, Piece, Runs
-from gateway.stream.sse import Event, data_event
+from gateway.stream.sse import Event, rewritten
 
 _FORM = re.compile(rf"<({NAME})>|\\u003[cC]({NAME})\\u003[eE]|&lt;({NAME})&gt;")
 _OPENERS = ("<", "\\u003c", "\\u003C", "&lt;")
@@ -145,14 +146,7 @@ def restore_body(body: bytes, mapping: Mapping[str, str], *, json_text: bool = F
         tree = json.loads(body)
     except (ValueError, RecursionError):
         return restore_text(body.decode("utf-8", "surrogateescape"), names).encode("utf-8", "surrogateescape")
-    return _dump(_restored(tree, names, JSON_WRITTEN if json_text else JSON_ALWAYS))
-
-
-def _dump(tree: Any) -> bytes:
-    try:
-        return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
-        return json.dumps(tree, separators=(",", ":")).encode()
+    return dumped(_restored(tree, names, JSON_WRITTEN if json_text else JSON_ALWAYS))
 
 
 # Keys whose text is a JSON document: always, and where the model was asked to write JSON.
@@ -223,7 +217,7 @@ class RestoreFilter:
             changed |= whole != chunk
             chunk = whole
         changed |= self._runs.renumber(chunk)
-        return (*before, _rewritten(event, chunk) if changed else event)
+        return (*before, rewritten(event, chunk) if changed else event)
 
     def _rest(self, ended: Callable[[Key], bool]) -> list[Event]:
         """What is held back of the runs that end, as events of their own."""
@@ -240,11 +234,3 @@ def _put(piece: Piece, text: str) -> bool:
     changed = bool(piece.owner[piece.field] != text)
     piece.owner[piece.field] = text
     return changed
-
-
-def _rewritten(event: Event, chunk: dict[str, Any]) -> Event:
-    rewritten = data_event(_dump(chunk))
-    if event.name is not None:
-        rewritten.raw = b"event: " + event.name.encode() + b"\n" + rewritten.raw
-        rewritten.name = event.name
-    return rewritten

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from gateway.shapes.shape import Runs
+    from gateway.stream.sse import Event
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -20,9 +25,31 @@ class Coverage(msgspec.Struct, frozen=True):
     failed: str | None = None  # an analysis that failed where policy says `on_error = "allow"`
 
 
+class StreamSearch(Protocol):
+    """The stage of a stream that searches what a model writes. Both raise BlockedReply, AnalyzerFailure."""
+
+    async def feed(self, events: Iterable[Event]) -> list[Event]: ...
+    async def flush(self) -> list[Event]: ...
+
+
+class ReplySearch(Protocol):
+    """Searches what a model writes by itself."""
+
+    @property
+    def coverage(self) -> Coverage:
+        """What it has seen so far."""
+
+    async def whole(self, body: bytes, texts: frozenset[bytes]) -> bytes:
+        """A whole reply; its text stands below the top-level keys `texts`. Raises BlockedReply, AnalyzerFailure."""
+
+    def stream(self, runs: Runs, *, json_text: bool) -> StreamSearch:
+        """The stage of one stream."""
+
+
 class SafeRequest(msgspec.Struct, frozen=True):
     """A body that may leave. `restore` maps each placeholder that this exchange made to its own text."""
 
     body: bytes | None
     restore: Mapping[str, str] = msgspec.field(default_factory=dict)
     coverage: Coverage | None = None  # None: no profile applies
+    reply: ReplySearch | None = None  # None: the reply is not searched

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.json_object import BadJson, has_duplicates, splice
+from gateway.json_object import BadJson, dumped, has_duplicates, splice
 
 # Top-level parameters whose strings are words of the API, not of a person.
 NOT_TEXT = frozenset((
@@ -71,11 +71,18 @@ class Walk:
     _late: list[Callable[[], None]] = field(default_factory=list)  # JSON texts, to be written when their leaves are
     _touched: set[str] = field(default_factory=set)
 
+    @property
+    def tree(self) -> Any:
+        """Of `leaves_of`: the tree with what was put."""
+        for write in reversed(self._late):
+            write()
+        return self._trees[""]
+
     def rebuilt(self) -> bytes:
         """The body with what was put. Only a top-level value that holds a changed text is written anew."""
         for write in reversed(self._late):
             write()
-        values = {name: _dump(self._trees[name]) for name in self._touched}
+        values = {name: dumped(self._trees[name]) for name in self._touched}
         return splice(self.body, self.fields, values) if values else self.body
 
 
@@ -120,6 +127,14 @@ def walk(body: bytes, fields: Mapping[str, msgspec.Raw]) -> Walk:
         tree = _load(value)
         found._trees[name] = tree  # noqa: SLF001  # built here
         _Walker(found, name).root(tree)
+    return found
+
+
+def leaves_of(tree: Any) -> Walk:
+    """All text of a JSON tree, which is changed in place."""
+    found = Walk(b"", {})
+    found._trees[""] = tree  # noqa: SLF001  # built here
+    _Walker(found, "").root(tree)
     return found
 
 
@@ -272,11 +287,3 @@ def _load(text: bytes) -> Any:
         raise
     except (ValueError, RecursionError):
         raise BadJson("it is not valid JSON.") from None
-
-
-def _dump(tree: Any) -> bytes:
-    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
-    try:
-        return text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
-        return json.dumps(tree, separators=(",", ":")).encode()

@@ -180,14 +180,16 @@ def _arguments(delta: dict[str, Any]) -> Iterable[tuple[int, dict[str, Any], str
 
 CHAT = Shape(
     "chat", OPENAI, "chat", ("max_completion_tokens", "max_tokens"), CHAT_OUTPUT,
-    whole=said, is_error=is_error_body, meter=ChatMeter, runs=ChatRuns, stream_error=stream_error, asks_usage=True,
+    whole=said, is_error=is_error_body, meter=ChatMeter, runs=ChatRuns, stream_error=stream_error,
+    texts=frozenset((b"choices",)), asks_usage=True,
     format=("response_format",),
 )  # fmt: skip
 # Both are frozen at OpenAI (API reference, Completions and Embeddings); chat and responses take what is new.
 COMPLETIONS = Shape(
     "completions", OPENAI, "text_completion", ("max_tokens", "max_completion_tokens"), COMPLETION_OUTPUT,
     whole=said, is_error=is_error_body, meter=ChatMeter, runs=lambda: ChatRuns(completions=True),
-    stream_error=stream_error, asks_usage=True,
+    stream_error=stream_error,
+    texts=frozenset((b"choices",)), asks_usage=True,
     takes=frozenset((
         "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "n", "presence_penalty",
         "seed", "stop", "suffix", "temperature", "top_p", "user",
@@ -196,5 +198,6 @@ COMPLETIONS = Shape(
 EMBEDDINGS = Shape(
     "embeddings", OPENAI, "embeddings", (), 0,
     whole=said, is_error=is_error_body, meter=ChatMeter, runs=ChatRuns, stream_error=stream_error,
+    texts=frozenset((b"choices",)),
     takes=frozenset(("dimensions", "encoding_format", "user")),
 )  # fmt: skip

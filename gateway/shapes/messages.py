@@ -155,6 +155,7 @@ class MessagesRuns:
 MESSAGES = Shape(
     "messages", ANTHROPIC, "chat", ("max_tokens",), CHAT_OUTPUT,
     whole=said, is_error=is_error_body, meter=MessagesMeter, runs=MessagesRuns, stream_error=stream_error,
+    texts=frozenset((b"content",)),
     format=("output_config", "format"), user=("metadata", "user_id"),
     takes=frozenset((
         "max_tokens", "metadata", "service_tier", "stop_sequences", "system", "temperature", "thinking", "tool_choice",
@@ -165,5 +166,6 @@ MESSAGES = Shape(
 COUNT_TOKENS = Shape(
     "count_tokens", ANTHROPIC, "chat", (), 0,
     whole=lambda _: Said(), is_error=is_error_body, meter=MessagesMeter, runs=MessagesRuns, stream_error=stream_error,
+    texts=frozenset((b"content",)),
     user=("metadata", "user_id"), takes=frozenset(("system", "thinking", "tool_choice", "tools")), free=True,
 )  # fmt: skip

@@ -185,11 +185,13 @@ class ResponsesRuns:
 RESPONSES = Shape(
     "responses", OPENAI, "chat", ("max_output_tokens",), CHAT_OUTPUT,
     whole=said, is_error=is_error, meter=ResponsesMeter, runs=ResponsesRuns, stream_error=stream_error,
+    texts=frozenset((b"output", b"output_text")),
     format=("text", "format"),
 )  # fmt: skip
 # POST /v1/responses/input_tokens: how many tokens an input has.
 INPUT_TOKENS = Shape(
     "input_tokens", OPENAI, "chat", (), 0,
     whole=lambda _: Said(), is_error=is_error, meter=ResponsesMeter, runs=ResponsesRuns, stream_error=stream_error,
+    texts=frozenset((b"output", b"output_text")),
     free=True,
 )  # fmt: skip

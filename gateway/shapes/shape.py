@@ -75,6 +75,7 @@ class Shape:
     meter: Callable[[bool], Meter]  # True: the usage that only we asked for goes no further
     runs: Callable[[], Runs]
     stream_error: Callable[[Wire, str, str, Meter], Event]  # an error, its message, the request's id
+    texts: frozenset[bytes]  # top-level keys of a whole answer below which the model's text stands
     asks_usage: bool = False
     free: bool = False  # a call that costs nothing, though its text is seen
     # The path of what says in which format text is written, down to its type: `json_object`, `json_schema`.

@@ -6,7 +6,7 @@ passed. Nothing is awaited here but the two ports, so the loop is the same for e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -17,7 +17,7 @@ from gateway.ports import Clock, Head, Provider, Reply, Upstream
 from gateway.providers.errors import OVERLOADED, client_error
 from gateway.reading import Ask, writes_json
 from gateway.redaction.restore import RestoreFilter, restore_body
-from gateway.redaction.safe import SafeRequest
+from gateway.redaction.safe import SafeRequest, StreamSearch
 from gateway.shapes.shape import Said, Shape
 from gateway.shapes.table import SHAPES
 from gateway.stream.filters import StreamFilter
@@ -109,6 +109,11 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     exchange.usage = _used_by_whole(exchange, shape, said, body)
     exchange.response_id, exchange.response_model = said.response_id, said.model
     exchange.finish_reasons = said.finish_reasons
+    if (guard := answer.safe.reply) is not None:
+        try:
+            body = await guard.whole(body, shape.texts)
+        finally:
+            exchange.reply = guard.coverage
     if answer.safe.restore:
         body = restore_body(body, answer.safe.restore, json_text=writes_json(_ask(exchange)))
     head = Head(answer.upstream.status, (*_passed(answer, PASSED), *answer.headers, *exchange.cost_header()))
@@ -121,11 +126,19 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
 async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
     ask, shape, upstream = _ask(exchange), _shape(exchange), answer.upstream
     meter = shape.meter(not ask.include_usage)
+    json_text, guard = writes_json(ask), answer.safe.reply
+    search = guard.stream(shape.runs(), json_text=json_text) if guard is not None else None
     restorers: list[StreamFilter] = []
     if answer.safe.restore:
-        restorers.append(RestoreFilter(shape.runs(), answer.safe.restore, json_text=writes_json(ask)))
-    filters: list[StreamFilter] = [meter, *restorers]
+        restorers.append(RestoreFilter(shape.runs(), answer.safe.restore, json_text=json_text))
     decoder = Decoder()
+
+    async def passed(events: Sequence[Event], *, last: bool = False) -> bytes:
+        events = _through((meter,), events, last=last)
+        if search is not None:
+            events = [*await search.feed(events), *(await search.flush() if last else ())]
+        return _bytes(_through(restorers, events, last=last))
+
     try:
         first = await _first_events(upstream, decoder)
         data = next(event.data for event in first if event.data is not None)
@@ -139,13 +152,13 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
         try:
             events = first
             while True:
-                if out := _through(filters, events):
+                if out := await passed(events):
                     await reply.write(out)
                 data = await upstream.chunk()
                 if not data:
                     break
                 events = _decoded(decoder, data)
-            if out := _through(filters, decoder.finish(), last=True):
+            if out := await passed(decoder.finish(), last=True):
                 await reply.write(out)
             exchange.ending = Ending.PROVIDER_ERROR if meter.error else Ending.ANSWERED
         except Failure as failure:
@@ -155,7 +168,8 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
             exchange.ending, exchange.failure = Ending.TRUNCATED, failure
             text = f"{failure.client_message} (request {exchange.request_id})"
             error = shape.stream_error(failure.wire, text, exchange.request_id, meter)
-            await reply.write(_through(restorers, (error,), last=True))
+            farewell = await _farewell(search, error)
+            await reply.write(_bytes(_through(restorers, farewell, last=True)))
         await reply.end()
     finally:
         if exchange.usage is None:
@@ -163,6 +177,7 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
         exchange.response_id, exchange.response_model = meter.response_id, meter.model
         exchange.finish_reasons = tuple(meter.finish_reasons)
         exchange.flags.extend(meter.flags)
+        exchange.reply = guard.coverage if guard is not None else None
 
 
 async def _first_events(upstream: Upstream, decoder: Decoder) -> Sequence[Event]:
@@ -196,7 +211,7 @@ def _decoded(decoder: Decoder, data: bytes) -> Sequence[Event]:
         raise ProviderBroken(str(error)) from None
 
 
-def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: bool = False) -> bytes:
+def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: bool = False) -> Sequence[Event]:
     for stage in filters:
         out: list[Event] = []
         for event in events:
@@ -204,7 +219,21 @@ def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: 
         if last:
             out.extend(stage.flush())
         events = out
+    return events
+
+
+def _bytes(events: Iterable[Event]) -> bytes:
     return b"".join([event.raw for event in events])
+
+
+async def _farewell(search: StreamSearch | None, error: Event) -> Sequence[Event]:
+    """The error that ends a stream, behind what was held back, unless that may not go on."""
+    if search is None:
+        return (error,)
+    try:
+        return await search.feed((error,))
+    except Failure:
+        return (error,)
 
 
 async def _relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:

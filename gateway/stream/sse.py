@@ -10,6 +10,8 @@ import re
 
 import msgspec
 
+from gateway.json_object import dumped
+
 LARGEST_EVENT = 8 << 20  # bytes; an image in base64 can come in one event
 
 
@@ -29,6 +31,15 @@ class Event(msgspec.Struct):
 def data_event(data: bytes) -> Event:
     """An event of one line of data."""
     return Event(b"data: " + data + b"\n\n", data)
+
+
+def rewritten(event: Event, tree: object) -> Event:
+    """The event with other data, its name kept."""
+    anew = data_event(dumped(tree))
+    if event.name is not None:
+        anew.raw = b"event: " + event.name.encode() + b"\n" + anew.raw
+        anew.name = event.name
+    return anew
 
 
 _END = re.compile(rb"\r\n(?:\r\n|\r(?!\n)|\n)|\n(?:\r\n|\n|\r)|\r(?:\r\n|\r)")
