@@ -166,12 +166,13 @@ class StreamGuard:
         self._guard = guard
         self._runs = runs
         self._json_text = json_text
+        self.passed: list[Event] = []
         self._open: dict[Key, _Run] = {}
         self._known: dict[str, str] = {}  # whole texts of runs, and what became of them
 
     async def feed(self, events: Iterable[Event]) -> list[Event]:
-        """What may go on now. Raises BlockedReply, AnalyzerFailure."""
-        out: list[Event] = []
+        """What may go on now. Raises BlockedReply, AnalyzerFailure; then `passed` is what may go on before."""
+        self.passed = out = []
         for event in events:
             if event.data is None:
                 out.append(event)

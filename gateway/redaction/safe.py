@@ -26,7 +26,10 @@ class Coverage(msgspec.Struct, frozen=True):
 
 
 class StreamSearch(Protocol):
-    """The stage of a stream that searches what a model writes. Both raise BlockedReply, AnalyzerFailure."""
+    """The stage of a stream that searches what a model writes. Both raise BlockedReply, AnalyzerFailure; `passed` is
+    what may go on before that."""
+
+    passed: list[Event]
 
     async def feed(self, events: Iterable[Event]) -> list[Event]: ...
     async def flush(self) -> list[Event]: ...

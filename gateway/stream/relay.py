@@ -6,7 +6,7 @@ passed. Nothing is awaited here but the two ports, so the loop is the same for e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -17,7 +17,7 @@ from gateway.ports import Clock, Head, Provider, Reply, Upstream
 from gateway.providers.errors import OVERLOADED, client_error
 from gateway.reading import Ask, writes_json
 from gateway.redaction.restore import RestoreFilter, restore_body
-from gateway.redaction.safe import SafeRequest, StreamSearch
+from gateway.redaction.safe import SafeRequest
 from gateway.shapes.shape import Said, Shape
 from gateway.shapes.table import SHAPES
 from gateway.stream.filters import StreamFilter
@@ -126,19 +126,8 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
 async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
     ask, shape, upstream = _ask(exchange), _shape(exchange), answer.upstream
     meter = shape.meter(not ask.include_usage)
-    json_text, guard = writes_json(ask), answer.safe.reply
-    search = guard.stream(shape.runs(), json_text=json_text) if guard is not None else None
-    restorers: list[StreamFilter] = []
-    if answer.safe.restore:
-        restorers.append(RestoreFilter(shape.runs(), answer.safe.restore, json_text=json_text))
+    stages = _Stages(meter, answer.safe, shape, json_text=writes_json(ask))
     decoder = Decoder()
-
-    async def passed(events: Sequence[Event], *, last: bool = False) -> bytes:
-        events = _through((meter,), events, last=last)
-        if search is not None:
-            events = [*await search.feed(events), *(await search.flush() if last else ())]
-        return _bytes(_through(restorers, events, last=last))
-
     try:
         first = await _first_events(upstream, decoder)
         data = next(event.data for event in first if event.data is not None)
@@ -152,13 +141,13 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
         try:
             events = first
             while True:
-                if out := await passed(events):
+                if out := await stages.passed(events):
                     await reply.write(out)
                 data = await upstream.chunk()
                 if not data:
                     break
                 events = _decoded(decoder, data)
-            if out := await passed(decoder.finish(), last=True):
+            if out := await stages.passed(decoder.finish(), last=True):
                 await reply.write(out)
             exchange.ending = Ending.PROVIDER_ERROR if meter.error else Ending.ANSWERED
         except Failure as failure:
@@ -168,8 +157,7 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
             exchange.ending, exchange.failure = Ending.TRUNCATED, failure
             text = f"{failure.client_message} (request {exchange.request_id})"
             error = shape.stream_error(failure.wire, text, exchange.request_id, meter)
-            farewell = await _farewell(search, error)
-            await reply.write(_bytes(_through(restorers, farewell, last=True)))
+            await reply.write(await stages.farewell(error))
         await reply.end()
     finally:
         if exchange.usage is None:
@@ -177,7 +165,7 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
         exchange.response_id, exchange.response_model = meter.response_id, meter.model
         exchange.finish_reasons = tuple(meter.finish_reasons)
         exchange.flags.extend(meter.flags)
-        exchange.reply = guard.coverage if guard is not None else None
+        exchange.reply = answer.safe.reply.coverage if answer.safe.reply is not None else None
 
 
 async def _first_events(upstream: Upstream, decoder: Decoder) -> Sequence[Event]:
@@ -222,18 +210,35 @@ def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: 
     return events
 
 
-def _bytes(events: Iterable[Event]) -> bytes:
-    return b"".join([event.raw for event in events])
+class _Stages:
+    """What a stream's events pass: the meter, the search of what the model writes, the restorer."""
 
+    def __init__(self, meter: StreamFilter, safe: SafeRequest, shape: Shape, *, json_text: bool) -> None:
+        self._meter = (meter,)
+        self._search = safe.reply.stream(shape.runs(), json_text=json_text) if safe.reply is not None else None
+        self._restorers = (RestoreFilter(shape.runs(), safe.restore, json_text=json_text),) if safe.restore else ()
 
-async def _farewell(search: StreamSearch | None, error: Event) -> Sequence[Event]:
-    """The error that ends a stream, behind what was held back, unless that may not go on."""
-    if search is None:
-        return (error,)
-    try:
-        return await search.feed((error,))
-    except Failure:
-        return (error,)
+    async def passed(self, events: Sequence[Event], *, last: bool = False) -> bytes:
+        """What goes on to the client. Raises BlockedReply, AnalyzerFailure where replies are searched."""
+        events = _through(self._meter, events, last=last)
+        if (search := self._search) is not None:
+            events = [*await search.feed(events), *(await search.flush() if last else ())]
+            search.passed = []
+        return self._restored(events, last=last)
+
+    async def farewell(self, error: Event) -> bytes:
+        """The error that ends a stream, behind what was held back, unless that may not go on."""
+        if (search := self._search) is None:
+            return self._restored((error,), last=True)
+        before, search.passed = search.passed, []
+        try:
+            rest = await search.feed((error,))
+        except Failure:
+            rest = [error]
+        return self._restored([*before, *rest], last=True)
+
+    def _restored(self, events: Sequence[Event], *, last: bool) -> bytes:
+        return b"".join([event.raw for event in _through(self._restorers, events, last=last)])
 
 
 async def _relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:

@@ -120,5 +120,5 @@ def test_a_blocked_reply_is_an_error_in_both_modes(guarded: Gateway) -> None:
     assert first["gateway.failure"] == "BlockedReply: CREDIT_CARD"
     assert first["gateway.usage.basis"] == "provider"
     assert first["gateway.charged.tokens"] > 0, "the provider did the work"
-    assert second["gateway.usage.basis"] == "counted"
+    assert second["gateway.charged.tokens"] > 0
     assert second["gateway.redaction.reply.spans"]["CREDIT_CARD"] == 1
