@@ -167,11 +167,15 @@ class StreamGuard:
         self._runs = runs
         self._json_text = json_text
         self.passed: list[Event] = []
+        self._over = False  # it has raised
         self._open: dict[Key, _Run] = {}
         self._known: dict[str, str] = {}  # whole texts of runs, and what became of them
 
     async def feed(self, events: Iterable[Event]) -> list[Event]:
         """What may go on now. Raises BlockedReply, AnalyzerFailure; then `passed` is what may go on before."""
+        if self._over:  # what is held back stays back; what comes is ours
+            return list(events)
+        self._over = True
         self.passed = out = []
         for event in events:
             if event.data is None:
@@ -180,6 +184,7 @@ class StreamGuard:
                 out += [*await self.flush(), event]
             else:
                 out += await self._event(event, event.data)
+        self._over = False
         return out
 
     async def flush(self) -> list[Event]:
