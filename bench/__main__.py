@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from bench import tokens
 from bench.processes import KEY, Running, chat_once, gateway, key_hash, nginx, redis_server, upstream
 
 HERE = Path(__file__).parent
@@ -251,4 +252,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["tokens"]:
+        tokens.main(sys.argv[2:])
+    else:
+        main()

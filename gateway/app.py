@@ -19,10 +19,12 @@ from aiohttp import web
 from gateway import __version__
 from gateway.identity.admin import Right
 from gateway.identity.secrets import SECRET_BYTES, digest_of, new_secret
+from gateway.identity.standing import own_scopes
 from gateway.journey import Rooms
 from gateway.limits.failure import Guarded
 from gateway.limits.memory import MemoryStore
 from gateway.limits.redis import RedisStore
+from gateway.limits.scopes import Unit
 from gateway.limits.settler import Settler
 from gateway.patience import Patience
 from gateway.policy.compiled import PolicySet, RedactionProfile
@@ -44,6 +46,10 @@ from gateway.settings.model import Provider as ProviderSettings
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.records import RecordLines, console_line, json_line
 from gateway.telemetry.tasks import Background
+from gateway.tokens.counting import Counting
+from gateway.tokens.encodings import NEWEST, encoding_of
+from gateway.tokens.ranks import present
+from gateway.tokens.tiktoken import TiktokenCounter
 
 log = structlog.get_logger(__name__)
 STATE = "llm-gateway"  # the folder in the user's state folder
@@ -99,12 +105,14 @@ class Gateway:
         self._settler = Settler(self._guarded, self._background, clock)
         self._analyzer = PresidioAnalyzer()
         self._transport = self._open_transport()
+        self._counter = self._open_counter()
         rooms = Rooms(
             clock=clock,
             policies=self.policies,
             store=self._guarded,
             settler=self._settler,
             redactor=Redaction(self._analyzer, master, clock),
+            counting=Counting(self._counter, master),
             providers={name: self._provider(name, one) for name, one in settings.providers.items()},
             records=self._records,
             draw=random.random,
@@ -132,6 +140,9 @@ class Gateway:
         if settings.admin.enabled:
             await self._serve("admin", web.AppRunner(admin_app(self._routes(), settings.admin.credentials())))
         await self._serve("server", web.ServerRunner(self._edge))
+        if self._counter is not None:
+            for encoding in encodings_counted(self.policies.current):
+                self._running.append(self._counter.warm_up(encoding))
         for warning in settings.warnings():
             log.warning("settings", warning=warning)
         log.info(
@@ -160,6 +171,8 @@ class Gateway:
         await self._settler.close(5.0)
         await self._transport.close()
         await self._analyzer.close()
+        if self._counter is not None:
+            await self._counter.close()
         await self._guarded.close()
         await self._background.close()
         await asyncio.to_thread(self._records.close)
@@ -182,6 +195,10 @@ class Gateway:
             sentinel_password=sentinel_password, tls=settings.tls.files(), call_seconds=settings.call_seconds,
         )  # fmt: skip
         return store, guard(store, processes=lambda: store.processes, part=store.part)
+
+    def _open_counter(self) -> TiktokenCounter | None:
+        ranks = self._settings.tokens.ranks
+        return TiktokenCounter(ranks, present(ranks), self._background) if ranks is not None else None
 
     def _open_transport(self) -> Transport:
         plain = AiohttpTransport()
@@ -327,6 +344,19 @@ def _state(settings: Settings) -> Path:
         return settings.policies.state
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")  # the user's, no setting
     return Path(base) / STATE / digest_of(str(settings.policies.path)).hex()[:16]
+
+
+def encodings_counted(policy: PolicySet) -> set[str]:
+    """The encodings in which something will be counted: those of the models, if any key has a limit that needs it."""
+    if not any(
+        limit.unit is not Unit.REQUESTS
+        for key in policy.keys.values()
+        for scope in own_scopes(key)
+        for limit in scope.limits
+    ):
+        return set()
+    versions = (version for model in policy.models.values() for version in model.versions)
+    return {encoding_of(version.model)[0] for version in versions} or {NEWEST}
 
 
 def _profiles(policy: PolicySet) -> list[RedactionProfile]:

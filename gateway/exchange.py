@@ -22,6 +22,7 @@ from gateway.policy.permit import Permit, decision_id
 from gateway.reading import Ask
 from gateway.redaction.safe import Coverage, SafeRequest
 from gateway.routing.plan import Attempt, Plan
+from gateway.tokens.passed import Passed
 
 
 class Phase(StrEnum):
@@ -98,6 +99,8 @@ class Exchange(msgspec.Struct):
     refusal: Refusal | None = None
     failure: Failure | None = None
     usage: Usage | None = None
+    passed: Passed | None = None  # of a reply, until it is counted
+    counted_by: str | None = None  # the encoding of our own count
     charge: Charge | None = None
     response_id: str | None = None
     response_model: str | None = None

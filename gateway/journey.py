@@ -25,9 +25,9 @@ from gateway.identity.authenticate import authenticate
 from gateway.identity.principal import Principal
 from gateway.identity.standing import describe, own_scopes
 from gateway.limits.answer import denied
-from gateway.limits.estimate import estimate
-from gateway.limits.reservation import Basis, Reservation, Usage
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining
+from gateway.limits.reservation import BOUND, Basis, Reservation, Usage
+from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Unit
+from gateway.limits.worst_case import worst_case
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide, form_guard, visible_models
 from gateway.policy.permit import Permit
@@ -38,7 +38,9 @@ from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
 from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
 from gateway.shapes.table import SHAPES
+from gateway.stream.recount import recount
 from gateway.stream.relay import Answer, counted, relay
+from gateway.tokens.counting import Counting
 
 
 class Policies(Protocol):
@@ -64,6 +66,7 @@ class Rooms:
     store: LimitStore
     settler: Settler
     redactor: Redactor
+    counting: Counting
     providers: Mapping[str, Provider]
     records: RecordSink
     draw: Callable[[], float]  # uniform in [0, 1)
@@ -90,9 +93,11 @@ async def journey(arrival: Arrival, endpoint: Endpoint | None, reply: Reply, roo
             await _fail(exchange, Stopping("drained"), reply)
         else:
             _leave(exchange, ClientGone("cancelled"), reply)
+            await recount(exchange, rooms.counting)
             raise
     except ClientGone as gone:
         _leave(exchange, gone, reply)
+        await recount(exchange, rooms.counting)
     except LateRefusal as late:
         await (_fail(exchange, late, reply) if reply.begun else _refuse(exchange, late.refusal, reply))
     except Failure as failure:
@@ -153,29 +158,38 @@ async def _travel(
     exchange.enter(Phase.REDACTED)
 
     answer = await _call(exchange, arrival, permit, route, safe, rooms)
-    await relay(exchange, answer, reply, rooms.clock)
+    await relay(exchange, answer, reply, rooms.clock, rooms.counting)
     return None
 
 
 async def _reserve(exchange: Exchange, permit: Permit, route: Plan, rooms: Rooms) -> Reservation | Refusal:
     """Take the worst case from every limit at once. Raises StoreFailure."""
-    worst = estimate(permit, [attempt.price for attempt in route.attempts])
+    worst = await worst_case(permit, route.attempts, rooms.counting)
     if not permit.scopes:
         return Reservation(worst)
     key = permit.principal.key
     claim = Claim(
         exchange.request_id, key.tenant, permit.scopes, worst.tokens, worst.nano_usd, on_failure=key.on_failure
     )  # fmt: skip
-    try:
-        verdict = await rooms.store.admit(claim)
-    except BaseException:
-        # The reply is lost, the reservation may not be: give back what the store may hold under this request's id.
-        rooms.settler.settle(Lease(claim, ()), Charge(0, 0, requests=0))
-        raise
+    verdict = await _admit(claim, rooms)
+    if isinstance(verdict, Denial) and verdict.limit.unit is not Unit.REQUESTS and worst.by == BOUND:
+        worst = await worst_case(permit, route.attempts, rooms.counting, sure=True)
+        if worst.tokens < claim.tokens:  # it may fit after all; a refusal has changed nothing
+            verdict = await _admit(structs.replace(claim, tokens=worst.tokens, nano_usd=worst.nano_usd), rooms)
     if isinstance(verdict, Denial):
         return denied(verdict, worst)
     rooms.settler.opened(verdict)
     return Reservation(worst, verdict)
+
+
+async def _admit(claim: Claim, rooms: Rooms) -> Lease | Denial:
+    """Ask the store. Raises StoreFailure."""
+    try:
+        return await rooms.store.admit(claim)
+    except BaseException:
+        # The reply is lost, the reservation may not be: give back what the store may hold under this request's id.
+        rooms.settler.settle(Lease(claim, ()), Charge(0, 0, requests=0))
+        raise
 
 
 async def _call(

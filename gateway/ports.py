@@ -67,8 +67,14 @@ class Analyzer(Protocol):
 
 
 class TokenCounter(Protocol):
-    def count(self, text: str, model: str) -> int | None:
-        """Tokens of a text for a model, exactly; None where its ranks are not there."""
+    """Counts tokens, off the event loop."""
+
+    async def count(self, encoding: str, pieces: Sequence[tuple[str, bytes]], stop: int) -> list[int] | None:
+        """Tokens of each piece: a top-level field of a request and JSON that stands in it, or "" and a text in UTF-8.
+        Ends after the piece with which the sum exceeds `stop`, whose figure is then only what was counted so far.
+        None: the encoding's ranks are not there, or nobody could say in time."""
+
+    async def close(self) -> None: ...
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):

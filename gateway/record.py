@@ -37,10 +37,11 @@ _NAMES = {
     "response_model": "gen_ai.response.model", "finish_reasons": "gen_ai.response.finish_reasons",
     "flags": "gateway.flags", "error": "error.type", "message": "gateway.message", "failure": "gateway.failure",
     "estimate_input": "gateway.estimate.input_tokens", "estimate_output": "gateway.estimate.output_tokens",
-    "estimate_usd": "gateway.estimate.cost_usd", "store": "gateway.store",
+    "estimate_usd": "gateway.estimate.cost_usd", "estimate_by": "gateway.estimate.by", "store": "gateway.store",
     "input_tokens": "gen_ai.usage.input_tokens", "output_tokens": "gen_ai.usage.output_tokens",
     "cached": "gen_ai.usage.cache_read.input_tokens", "cache_write": "gen_ai.usage.cache_creation.input_tokens",
     "reasoning": "gen_ai.usage.reasoning.output_tokens", "basis": "gateway.usage.basis",
+    "counted_by": "gateway.usage.by",
     "charged_tokens": "gateway.charged.tokens", "charged_usd": "gateway.charged.cost_usd",
     "charged_nano_usd": "gateway.charged.nano_usd",
     "ms_total": "gateway.ms.total", "ms_before_call": "gateway.ms.before_call",
@@ -102,6 +103,7 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     estimate_input: int | None = None
     estimate_output: int | None = None
     estimate_usd: float | None = None
+    estimate_by: str | None = None  # what the input was counted or bounded by
     store: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -109,6 +111,7 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     cache_write: int | None = None
     reasoning: int | None = None
     basis: str | None = None
+    counted_by: str | None = None  # the encoding, where basis is `counted` and it was counted in tokens
     charged_tokens: int | None = None
     charged_usd: float | None = None
     charged_nano_usd: int | None = None
@@ -210,11 +213,11 @@ def _say_use(record: Record, exchange: Exchange) -> None:
     if (reservation := exchange.reservation) is not None:
         estimate, lease = reservation.estimate, reservation.lease
         record.estimate_input, record.estimate_output = estimate.input_tokens, estimate.output_tokens
-        record.estimate_usd = estimate.nano_usd / 1e9
+        record.estimate_usd, record.estimate_by = estimate.nano_usd / 1e9, estimate.by
         if lease is not None:
             record.store = "local" if lease.local else "store"
     if (usage := exchange.usage) is not None:
-        record.basis = usage.basis
+        record.basis, record.counted_by = usage.basis, exchange.counted_by
         if usage.basis is not Basis.NOTHING:
             record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
             record.cached, record.cache_write = usage.cached or None, usage.cache_write or None

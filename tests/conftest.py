@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from gateway.telemetry.tasks import Background
+from tests import ranks as rank_files
 from tests import redis_server
 
 # In CI every tool is there (`make ci-tools`), so that a skip there hides a test that nobody runs.
@@ -85,3 +87,12 @@ async def background() -> AsyncIterator[Background]:
     tasks = Background()
     yield tasks
     await tasks.close()
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Path:
+    """The real rank files."""
+    try:
+        return rank_files.folder()
+    except RuntimeError as error:
+        pytest.skip(str(error))

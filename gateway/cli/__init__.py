@@ -22,6 +22,11 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "keys": ("gateway.cli.keys", "keys", "Make keys for applications."),
         "explain": ("gateway.cli.explain", "explain", "Say what would be decided, or what was, and by which line."),
         "doctor": ("gateway.cli.doctor", "doctor", "Reach the store and every provider, and say what is found."),
+        "tokenizers": (
+            "gateway.cli.tokenizers",
+            "tokenizers",
+            "Fetch and check the files that tokens are counted with.",
+        ),
         "echo": ("gateway.cli.echo", "echo", "Serve the built-in echo model over HTTP, as an upstream of its own."),
     }
 )

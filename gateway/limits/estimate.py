@@ -1,22 +1,23 @@
-"""estimate: how much a request may come to, before it is sent. Pure.
+"""estimate: how much a request may come to, before it is sent, with no counting. Pure. `worst_case.py` counts.
 
-Text: at most one token for two bytes of ASCII and one for any other byte. English takes four bytes a token, JSON and
-code about three, digits and random letters two; only noise made for the purpose comes closer to one. Such a text is
-under-estimated, and the settlement charges what it really used (docs/limits.md: what a reservation bounds).
-A picture inside the body counts as a picture, not as its base64.
+Text, where it is estimated: one token for two bytes of ASCII and one for any other byte. English takes four bytes a
+token, JSON and code about three, digits and random letters two; only noise made for the purpose comes closer to one.
+Such a text is under-estimated, and the settlement charges what it really used (docs/limits.md: what a reservation
+bounds). A picture inside the body counts as a picture, not as its base64.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.limits.pricing import worst
-from gateway.limits.reservation import Estimate
+from gateway.limits.reservation import BOUND, ESTIMATED, Estimate
 from gateway.shapes.table import SHAPES
+from gateway.tokens.chat import PICTURE
 
 if TYPE_CHECKING:
     from gateway.policy.compiled import Price, RedactionProfile
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from gateway.reading import Ask
     from gateway.shapes.shape import Shape
 
-PICTURE = 1500  # tokens; OpenAI's guide: a high-detail picture is at most 85 + 8 tiles × 170 on gpt-4o
 PLACEHOLDER = 24  # tokens of one placeholder at most: it is shorter than 48 bytes of ASCII
 SHORTEST_NUMBER = 7  # digits of the shortest number that a recognizer takes for a phone, card, account or SSN
 
@@ -42,19 +42,42 @@ _ADDRESSES = frozenset({"IP_ADDRESS"})
 def estimate(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
     """The worst case of a permitted request; `prices` are those of the attempts that may be made. A call whose body
     the gateway does not read is estimated at nothing (a key with a token or money limit may not make one)."""
+    return _estimate(permit, prices, _likely, ESTIMATED)
+
+
+def bound(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
+    """The same with an input that no text exceeds: a token for each byte."""
+    return _estimate(permit, prices, _most, BOUND)
+
+
+def counted_input(permit: Permit, prices: Sequence[Price | None], tokens: int, by: str) -> Estimate:
+    """The same with an input that was counted; `by` says in which encoding."""
+    return _estimate(permit, prices, lambda _: tokens, by)
+
+
+def _estimate(permit: Permit, prices: Sequence[Price | None], of: Callable[[bytes], int], by: str) -> Estimate:
     ask = permit.ask
     shape = SHAPES.get(ask.endpoint.shape)
     if ask.body is None or shape is None or shape.free:
         return Estimate(0, 0, 0)
-    tokens = _input_tokens(ask.body) + _added_by(permit.redaction, ask.body)
+    tokens = of(ask.body) + _added_by(permit.redaction, ask.body)
     output = _output_tokens(permit, shape) if shape.default_output else 0
-    return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0))
+    return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0), by)
 
 
-def _input_tokens(body: bytes) -> int:
-    text, pictures = _INLINE.subn(b"", body) if b"base64" in body else (body, 0)
+def _likely(body: bytes) -> int:
+    text, pictures = _without_pictures(body)
     other = len(text.translate(None, _ASCII))
     return -(-(len(text) - other) // 2) + other + pictures * PICTURE
+
+
+def _most(body: bytes) -> int:
+    text, pictures = _without_pictures(body)
+    return len(text) + pictures * PICTURE
+
+
+def _without_pictures(body: bytes) -> tuple[bytes, int]:
+    return _INLINE.subn(b"", body) if b"base64" in body else (body, 0)
 
 
 def _output_tokens(permit: Permit, shape: Shape) -> int:

@@ -12,6 +12,9 @@ import msgspec
 
 from gateway.limits.scopes import Lease
 
+BOUND = "bytes"  # input: a token for each byte, which no text exceeds
+ESTIMATED = "estimate"  # input: what text of its kind comes to at most, unless it was made to exceed it
+
 
 class Basis(StrEnum):
     """Who said what an exchange used."""
@@ -24,12 +27,13 @@ class Basis(StrEnum):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """The worst case of a request in tokens and nano-USD. `exact_input`: input was counted, not bounded."""
+    """The worst case of a request in tokens and nano-USD. `by`: BOUND, ESTIMATED, or the encoding that the input was
+    counted in."""
 
     input_tokens: int
     output_tokens: int
     nano_usd: int
-    exact_input: bool = False
+    by: str = ESTIMATED
 
     @property
     def tokens(self) -> int:

@@ -15,6 +15,8 @@ from gateway.settings.faults import path as name_of
 from gateway.settings.model import Kind, Provider, Settings
 from gateway.settings.secret import Secret, SecretUnavailable
 from gateway.settings.sources import Loc
+from gateway.tokens.encodings import ENCODINGS
+from gateway.tokens.ranks import broken, present
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +118,24 @@ def _store(settings: Settings) -> Iterator[Disagreement]:
 
 
 def _folders(settings: Settings) -> Iterator[Disagreement]:
+    at: Loc
     path = settings.policies.path
     if path is not None and not path.is_dir():
         yield _one(
             ("policies", "path"), f"policies.path: there is no folder {path}", "a folder with *.toml files in it"
         )
+    ranks = settings.tokens.ranks
+    if ranks is not None:
+        at = ("tokens", "ranks")
+        if not present(ranks):
+            names = ", ".join(one.file for one in ENCODINGS.values())
+            allowed = f"a folder with {names} (gateway tokenizers pull)"
+            yield _one(at, f"tokens.ranks: there is no rank file in {ranks}", allowed)
+        for what in broken(ranks):
+            yield _one(at, f"tokens.ranks: {what}", "the file as it was published (gateway tokenizers pull)")
     journal = settings.store.journal
     if journal is not None and not journal.parent.is_dir():
-        at: Loc = ("store", "journal")
+        at = ("store", "journal")
         yield _one(at, f"store.journal: there is no folder {journal.parent}", "a file in a folder that is there")
 
 

@@ -163,6 +163,12 @@ class Policies(Table):
     )
 
 
+class Tokens(Table):
+    """What tokens are counted with."""
+
+    ranks: Annotated[Path | None, kinds.PATH] = None  # folder of rank files (`gateway tokenizers`)
+
+
 class Log(Table):
     level: Annotated[Level, choice(Level)] = Level.INFO
     format: Annotated[Format, choice(Format)] = Format.AUTO
@@ -232,6 +238,7 @@ class Settings(BaseSettings):
     secrets: Secrets = Field(default_factory=Secrets)
     store: Store = Field(default_factory=Store)
     policies: Policies = Field(default_factory=Policies)
+    tokens: Tokens = Field(default_factory=Tokens)
     log: Log = Field(default_factory=Log)
     providers: Named[Provider] = Field(
         default_factory=lambda: {"echo": Provider(kind=Kind.ECHO)}, validate_default=True
@@ -270,6 +277,8 @@ class Settings(BaseSettings):
             )
         if self.server.workers > 1:
             yield "server.workers: this version runs one process; run more gateways on one Redis instead"
+        if self.tokens.ranks is None:
+            yield "tokens.ranks is not set: tokens are estimated, not counted (`gateway tokenizers pull FOLDER`)"
         if self.store.journal is not None:
             yield "store.journal: this version checks it and does not write it yet"
         for name, one in self.providers.items():

@@ -31,6 +31,15 @@ class _Delta(msgspec.Struct):
     tool_calls: msgspec.Raw = _ABSENT
 
 
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    function: _Function = msgspec.field(default_factory=_Function)
+
+
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     text: str | None = None
@@ -50,6 +59,7 @@ class _Whole(msgspec.Struct):
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
+_calls = msgspec.json.Decoder(list[_Call] | None)
 _whole = msgspec.json.Decoder(_Chunk)
 _usage = msgspec.json.Decoder(_Whole)
 
@@ -68,7 +78,7 @@ class ChatMeter(Meter):
         for choice in chunk.choices or ():
             if choice.delta is not None:
                 self.count(choice.delta.content)
-                self.count(bytes(choice.delta.tool_calls))
+                self._count_calls(bytes(choice.delta.tool_calls))
             self.count(choice.text)
             self.finish(choice.finish_reason)
         if bytes(chunk.error) not in _NOTHING:
@@ -77,6 +87,17 @@ class ChatMeter(Meter):
             self.use(credible_usage(usage))
             return not self._strip or bool(chunk.choices) or self.error
         return True
+
+    def _count_calls(self, raw: bytes) -> None:
+        """What a model wrote of its tool calls: their names and arguments."""
+        if not raw:
+            return
+        try:
+            for call in _calls.decode(raw) or ():
+                self.count(call.function.name)
+                self.count(call.function.arguments)
+        except msgspec.MsgspecError:
+            self.count(raw)  # of another shape: all of it, then
 
 
 def said(body: bytes) -> Said:

@@ -51,6 +51,11 @@ class _Event(msgspec.Struct):
 
 _event = msgspec.json.Decoder(_Event)
 _response = msgspec.json.Decoder(_Response)
+_string = msgspec.json.Decoder(str)
+
+
+def _text(delta: bytes) -> str | bytes:
+    return _string.decode(delta) if delta[:1] == b'"' else delta
 
 
 class ResponsesMeter(Meter):
@@ -66,7 +71,7 @@ class ResponsesMeter(Meter):
             self.sequence = event.sequence_number
         if event.response is not None:
             self.call_it(event.response.id, event.response.model)
-        self.count(bytes(event.delta))
+        self.count(_text(bytes(event.delta)))
         if event.type == "error" or bytes(event.error) not in _NOTHING:
             self.error = True
         elif event.type in TERMINAL and event.response is not None:

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.limits.reservation import Basis, Usage
 from gateway.stream.sse import Event
+from gateway.tokens.passed import Passed
 
 ABSURD = 1_000_000_000  # tokens; no model has read or written that many in one exchange
 BYTES_PER_TOKEN = 4  # of our own count of text that no provider counted; rough, and said so (`basis`)
@@ -41,7 +42,7 @@ class Meter:
         self.finish_reasons: list[str] = []
         self.flags: list[str] = []
         self.sequence = -1  # the last event's number, where events are numbered
-        self._bytes = 0
+        self.passed = Passed()
 
     def feed(self, event: Event) -> Iterable[Event]:
         """The event itself, or nothing where the client did not ask for it."""
@@ -55,7 +56,7 @@ class Meter:
             passes = self.read(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self.flag("unreadable_chunk")
-            self._bytes += len(data)
+            self.passed.add(data)
             return (event,)
         return (event,) if passes else ()
 
@@ -71,13 +72,13 @@ class Meter:
         return ()
 
     def output_tokens(self) -> int:
-        """Our own count of the text that passed."""
-        return -(-self._bytes // BYTES_PER_TOKEN)
+        """Our own rough count of the text that passed."""
+        return -(-self.passed.bytes // BYTES_PER_TOKEN)
 
     def count(self, text: str | bytes | None) -> None:
         """Text that passes."""
         if text:
-            self._bytes += len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
+            self.passed.add(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
 
     def call_it(self, response_id: str | None, model: str | None) -> None:
         """The answer's id and model; the first that are said count."""

@@ -20,8 +20,11 @@ from gateway.redaction.restore import RestoreFilter, restore_body
 from gateway.redaction.safe import SafeRequest
 from gateway.shapes.shape import Said, Shape
 from gateway.shapes.table import SHAPES
-from gateway.stream.filters import StreamFilter
+from gateway.stream.filters import BYTES_PER_TOKEN, Meter, StreamFilter
+from gateway.stream.recount import recount
 from gateway.stream.sse import Decoder, Event, TooLong
+from gateway.tokens.counting import Counting
+from gateway.tokens.passed import said_in
 
 LARGEST_ANSWER = 64 << 20  # bytes of a whole answer that are held to be restored and metered
 LARGEST_ERROR = 256 << 10  # bytes of a provider's error that are read
@@ -48,7 +51,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...]  # ours: limits, decision, version
 
 
-async def relay(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
+async def relay(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting) -> None:
     """Bring the answer to the client. Raises Failure only while nothing has been sent to the client, ClientGone
     at any time."""
     upstream, ask = answer.upstream, exchange.ask
@@ -59,9 +62,9 @@ async def relay(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) 
         elif not ask.endpoint.visible:
             await _relay_opaque(exchange, answer, reply, clock)
         elif upstream.headers.get("content-type", "").startswith("text/event-stream"):
-            await _relay_stream(exchange, answer, reply, clock)
+            await _relay_stream(exchange, answer, reply, clock, counting)
         else:
-            await _relay_whole(exchange, answer, reply, clock)
+            await _relay_whole(exchange, answer, reply, clock, counting)
     finally:
         upstream.close()
 
@@ -91,7 +94,7 @@ def restore_text(answer: Answer, body: bytes) -> bytes:
     return restore_body(body, answer.safe.restore) if answer.safe.restore else body
 
 
-async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
+async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting) -> None:
     """A whole answer is read before the client hears of it, so whatever breaks it is still an error with a status."""
     shape = _shape(exchange)
     try:
@@ -107,6 +110,7 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
         raise ProviderBroken("no JSON object")
     said = shape.whole(body)
     exchange.usage = _used_by_whole(exchange, shape, said, body)
+    await recount(exchange, counting)
     exchange.response_id, exchange.response_model = said.response_id, said.model
     exchange.finish_reasons = said.finish_reasons
     if (guard := answer.safe.reply) is not None:
@@ -123,7 +127,7 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     await reply.send(head, body)
 
 
-async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
+async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting) -> None:
     ask, shape, upstream = _ask(exchange), _shape(exchange), answer.upstream
     meter = shape.meter(not ask.include_usage)
     stages = _Stages(meter, answer.safe, shape, json_text=writes_json(ask))
@@ -158,10 +162,13 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
             text = f"{failure.client_message} (request {exchange.request_id})"
             error = shape.stream_error(failure.wire, text, exchange.request_id, meter)
             await reply.write(await stages.farewell(error))
+        if exchange.usage is None:
+            exchange.usage = _used_by_stream(exchange, meter)
+            await recount(exchange, counting)  # before the end: afterwards nobody waits for us
         await reply.end()
     finally:
         if exchange.usage is None:
-            exchange.usage = meter.usage or counted(exchange, meter.output_tokens(), meter.input_tokens)
+            exchange.usage = _used_by_stream(exchange, meter)
         exchange.response_id, exchange.response_model = meter.response_id, meter.model
         exchange.finish_reasons = tuple(meter.finish_reasons)
         exchange.flags.extend(meter.flags)
@@ -294,7 +301,17 @@ def _used_by_whole(exchange: Exchange, shape: Shape, said: Said, body: bytes) ->
         return said.usage
     if said.pending:  # it works on in the background, and nobody tells us what it comes to
         return abandoned(exchange)
-    return counted(exchange, -(-len(body) // 4) if shape.default_output else 0)
+    if not shape.default_output:
+        return counted(exchange, 0)
+    exchange.passed = said_in(body)
+    return counted(exchange, -(-exchange.passed.bytes // BYTES_PER_TOKEN))
+
+
+def _used_by_stream(exchange: Exchange, meter: Meter) -> Usage:
+    if meter.usage is not None:
+        return meter.usage
+    exchange.passed = meter.passed
+    return counted(exchange, meter.output_tokens(), meter.input_tokens)
 
 
 def _ask(exchange: Exchange) -> Ask:

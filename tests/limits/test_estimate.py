@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from gateway.endpoints import Endpoint, find
 from gateway.identity.principal import Principal
-from gateway.limits.estimate import PICTURE, PLACEHOLDER, estimate
+from gateway.limits.estimate import PLACEHOLDER, bound, counted_input, estimate
 from gateway.policy.compiled import Key, PolicySet, Price, RedactionProfile
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
 from gateway.shapes.chat import CHAT_OUTPUT, COMPLETION_OUTPUT
+from gateway.tokens.chat import PICTURE
 from tests.limit_trial import RULE
 
 POLICY = PolicySet("0" * 64, {}, {}, {}, (), (), {}, ())
@@ -120,3 +121,16 @@ def test_a_call_that_is_not_read_is_estimated_at_nothing() -> None:
     ask = Ask(Endpoint("files", "opaque", "POST", "/files"), b"x" * 1000)
     found = estimate(Permit(POLICY, Principal(Key("a", "k_a", (), RULE), "s"), ask, RULE), [CHEAP])
     assert (found.tokens, found.nano_usd) == (0, 0)
+
+
+@given(st.text(max_size=300))
+def test_the_bound_is_never_below_the_estimate_nor_below_the_bytes(text: str) -> None:
+    asked = chat(text)
+    assert asked.ask.body is not None
+    assert bound(asked, [CHEAP]).input_tokens == len(asked.ask.body) >= estimate(asked, [CHEAP]).input_tokens
+    assert bound(asked, [CHEAP]).by == "bytes"
+
+
+def test_a_count_takes_the_place_of_the_bound() -> None:
+    found = counted_input(chat("x" * 4000, ask={"max_output_tokens": 10}), [CHEAP], 507, "o200k_base")
+    assert (found.tokens, found.nano_usd, found.by) == (517, 507 * 100 + 10 * 400, "o200k_base")

@@ -13,7 +13,7 @@ SERVER = (
     "host, port, workers, backlog, max_body_bytes, header_seconds, body_seconds, write_seconds, keepalive_seconds, "
     "drain_seconds, fast_paths"
 )
-ROOT = "schema, server, health, admin, secrets, store, policies, log, providers"
+ROOT = "schema, server, health, admin, secrets, store, policies, tokens, log, providers"
 PROVIDER = "kind, base_url, api_key, credentials, optional, labels, timeouts"
 STORE = (
     "memory://, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or "

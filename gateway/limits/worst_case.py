@@ -1,0 +1,72 @@
+"""worst_case: what a request reserves, with as little counting as the limits on it allow. Pure; counting is a port.
+
+No text has more tokens than UTF-8 bytes. Where that bound of the input is small beside every limit on it, it is what is
+reserved, and nothing is counted. Where it is not, the input is counted: reserving four times what a prompt comes to
+would keep others out. Where there are no ranks to count with, the input is estimated, and a `strict` limit, which may
+not be overshot, takes the bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gateway.limits.estimate import bound, counted_input, estimate
+from gateway.limits.pricing import worst
+from gateway.limits.reservation import Estimate
+from gateway.limits.scopes import Limit, Unit, Window
+from gateway.tokens.counting import ENDLESS, Counted
+from gateway.tokens.encodings import encoding_of
+
+if TYPE_CHECKING:
+    from gateway.policy.permit import Permit
+    from gateway.routing.plan import Attempt
+    from gateway.tokens.counting import Counting
+
+SMALL = 32  # times that a bound must go into a limit: 32 such requests at once, all four times too large, still fit
+MARGIN = (3, 2)  # on a count in another model's encoding: Claude's and Gemini's make up to a half more of a text
+
+
+async def worst_case(
+    permit: Permit, attempts: Sequence[Attempt], counting: Counting, *, sure: bool = False
+) -> Estimate:
+    """The worst case of a permitted request. `sure`: count in any case, since the bound was refused."""
+    prices = [attempt.price for attempt in attempts]
+    most = bound(permit, prices)
+    limits = [limit for scope in permit.scopes for limit in scope.limits if limit.unit is not Unit.REQUESTS]
+    if most.tokens == 0 or not limits:
+        return most if most.tokens == 0 else estimate(permit, prices)
+    money = max((worst(most.input_tokens, 0, price) for price in prices), default=0)
+    if not sure and all(SMALL * (most.input_tokens if _in_tokens(one) else money) <= _whole(one) for one in limits):
+        return most
+    counted = await _counted(permit, attempts, counting, limits)
+    if counted is not None:
+        return counted_input(permit, prices, min(_with_margin(counted), most.input_tokens), counted.by)
+    return most if any(one.at_limit == "strict" for one in limits) else estimate(permit, prices)
+
+
+async def _counted(
+    permit: Permit, attempts: Sequence[Attempt], counting: Counting, limits: Sequence[Limit]
+) -> Counted | None:
+    """The most that any attempt's model makes of the input; counting stops where it could never fit."""
+    stop = min((_whole(one) for one in limits if _in_tokens(one) and not one.shadow), default=ENDLESS)
+    found: list[Counted] = []
+    for model in {encoding_of(one.model): one.model for one in attempts}.values():
+        one = await counting.request(permit.ask.fields, model, stop)
+        if one is None:
+            return None
+        found.append(one)
+    return max(found, key=_with_margin, default=None)
+
+
+def _with_margin(counted: Counted) -> int:
+    return counted.tokens if counted.known else counted.tokens * MARGIN[0] // MARGIN[1]
+
+
+def _in_tokens(limit: Limit) -> bool:
+    return limit.unit is Unit.TOKENS
+
+
+def _whole(limit: Limit) -> int:
+    """The most that a limit can ever hold."""
+    return limit.burst if limit.window is Window.MINUTE else limit.amount
