@@ -11,7 +11,7 @@ from gateway.policy.compiled import ProviderFacts
 from gateway.policy.entries import Entries, Entry
 from gateway.policy.levels import DEFAULT_TENANT, NO_REDACTION
 from gateway.policy.near import suggestion
-from gateway.policy.schema import ENTITIES
+from gateway.policy.schema import ENTITIES, NAMED_ENTITIES
 from gateway.toml import Mistake
 
 # Body parameters that `request.force` may not set, and what sets them.
@@ -250,7 +250,14 @@ def _profile(entry: Entry) -> Iterator[Mistake]:
     table = entry.table
     own = {pattern.entity for pattern in table.patterns} | {word.entity for word in table.deny}
     for index, entity in enumerate(table.entities):
-        if entity not in ENTITIES and entity not in own:
+        if entity in ENTITIES or entity in own or table.presidio is not None:  # what a model finds, it says itself
+            continue
+        if entity in NAMED_ENTITIES:
+            yield entry.mistake(
+                f"looks for {entity}, which only a language model finds",
+                "`presidio`, a file of Presidio's own configuration, beside it", "entities", index,
+            )  # fmt: skip
+        else:
             yield _unknown(entry, "entity", entity, ENTITIES | own, "entities", index)
     if not table.entities and not own:
         yield entry.mistake("looks for nothing", "at least one entity, pattern or word", "entities")

@@ -101,6 +101,7 @@ def _profile(name: str, entry: Entry, rules: Rules) -> RedactionProfile:
             allow=tuple(table.allow),
             deny=tuple((word.entity, word.text) for word in table.deny),
             patterns=tuple((pattern.entity, pattern.regex, pattern.score) for pattern in table.patterns),
+            presidio=() if table.presidio is None else (table.presidio,),
             deadline=table.deadline,
             rule=rules.at(entry),
         )

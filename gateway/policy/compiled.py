@@ -38,6 +38,7 @@ class RedactionProfile:
     allow: tuple[str, ...] = ()  # texts that are never personal data
     deny: tuple[tuple[str, str], ...] = ()  # (entity, text) that always are
     patterns: tuple[tuple[str, str, float], ...] = ()  # (entity, regex, score)
+    presidio: tuple[str, ...] = ()  # files of Presidio's own configuration, for what needs a language model
     deadline: float = 5.0  # seconds for one analysis
     digest: str = ""
     rule: Rule | None = None

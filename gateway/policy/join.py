@@ -55,6 +55,7 @@ def strictest(profiles: Sequence[RedactionProfile]) -> RedactionProfile | None:
         allow=tuple(sorted(set.intersection(*(set(profile.allow) for profile in profiles)))),
         deny=tuple(sorted({pair for profile in profiles for pair in profile.deny})),
         patterns=tuple(sorted({pattern for profile in profiles for pattern in profile.patterns})),
+        presidio=tuple(sorted({path for profile in profiles for path in profile.presidio})),
         deadline=max(profile.deadline for profile in profiles),
         rule=profiles[0].rule,
     )

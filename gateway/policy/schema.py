@@ -25,8 +25,9 @@ MOST_USD = 10**6  # USD: nano-USD of sums stay below 2**53
 ENTITIES = frozenset({
     "CREDIT_CARD", "CRYPTO", "DATE_TIME", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "MAC_ADDRESS",
     "MEDICAL_LICENSE", "PHONE_NUMBER", "SECRET", "UK_NHS", "UK_NINO", "URL", "US_BANK_NUMBER", "US_DRIVER_LICENSE",
-    "US_ITIN", "US_PASSPORT", "US_SSN",
+    "US_ITIN", "US_PASSPORT", "US_SSN", "UUID",
 })  # fmt: skip
+NAMED_ENTITIES = frozenset({"LOCATION", "NRP", "ORGANIZATION", "PERSON"})  # which only a language model finds
 
 
 def wrong(what: str, allowed: str) -> PydanticCustomError:
@@ -190,6 +191,13 @@ def _country(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch("[A-Z]{2}", value):
         raise wrong("is no country", "two letters of ISO 3166, such as DE or US")
     return value
+
+
+def _yaml(value: object) -> str:
+    text = _text(value)
+    if not text.startswith("/") or not text.endswith((".yaml", ".yml")):
+        raise wrong("is no path of a YAML file", "an absolute path that ends in .yaml or .yml")
+    return text
 
 
 def _as_table(value: object) -> object:
@@ -380,6 +388,7 @@ class ProfileTable(Table):
     allow: tuple[Text, ...] = ()
     deny: tuple[WordTable, ...] = ()
     patterns: tuple[PatternTable, ...] = ()
+    presidio: Annotated[str, PlainValidator(_yaml)] | None = None
     deadline: Annotated[float, PlainValidator(_seconds)] = 5.0
 
 

@@ -13,3 +13,8 @@ class Span:
     end: int
     entity: str
     score: float
+
+
+class Unusable(Exception):
+    """A profile that no worker can use: its model or its configuration is not there. The words are for the admin and
+    hold nothing of a text."""

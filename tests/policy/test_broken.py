@@ -178,6 +178,8 @@ BROKEN: list[tuple[str, str, int, str, str]] = [
     ("forcing the model", f'[keys.bot]\n{H}\nrequest.force = {{ model = "x" }}\n', 3, "stands in `models`", "another"),
     ("forcing a time", f"[keys.bot]\n{H}\nrequest.force = {{ a = 2027-01-01 }}\n", 3, "a date", "JSON"),
     ("an unknown entity", '[redaction.r]\nentities = ["EMAIL"]\n', 2, "did you mean 'EMAIL_ADDRESS'?", "IBAN_CODE"),
+    ("a name without a model", '[redaction.r]\nentities = ["PERSON"]\n', 2, "only a language model", "`presidio`"),
+    ("a model by name", '[redaction.r]\nentities = ["PERSON"]\npresidio = "en"\n', 3, "no path of a YAML", "absolute"),
     ("no entities", "[redaction.r]\nentities = []\n", 2, "looks for nothing", "at least one"),
     ("an unknown action", '[redaction.r]\nentities = ["URL"]\naction = "hide"\n', 3, "action", "'mask'"),
     (
