@@ -26,10 +26,12 @@ from gateway.limits.memory import MemoryStore
 from gateway.limits.redis import RedisStore
 from gateway.limits.scopes import Unit
 from gateway.limits.settler import Settler
+from gateway.objects.memory import MemoryObjects
+from gateway.objects.redis import RedisObjects
 from gateway.patience import Patience
 from gateway.policy.compiled import PolicySet, RedactionProfile
 from gateway.policy.files import PolicyFiles, with_demo_key
-from gateway.ports import LimitStore, Provider, Transport
+from gateway.ports import LimitStore, ObjectDirectory, Provider, Transport
 from gateway.providers.aiohttp_transport import AiohttpTransport
 from gateway.providers.echo import Echo
 from gateway.providers.lean_transport import LeanTransport
@@ -116,6 +118,7 @@ class Gateway:
             providers={name: self._provider(name, one) for name, one in settings.providers.items()},
             records=self._records,
             draw=random.random,
+            objects=self._open_objects(),
             sticky_key=digest_of("sticky " + master.hex()),
             max_body=settings.server.max_body_bytes,
         )
@@ -199,6 +202,12 @@ class Gateway:
     def _open_counter(self) -> TiktokenCounter | None:
         ranks = self._settings.tokens.ranks
         return TiktokenCounter(ranks, present(ranks), self._background) if ranks is not None else None
+
+    def _open_objects(self) -> ObjectDirectory:
+        store = self._store
+        if isinstance(store, RedisStore):
+            return RedisObjects(store.command, self._background, self._clock)
+        return MemoryObjects(self._clock)
 
     def _open_transport(self) -> Transport:
         plain = AiohttpTransport()

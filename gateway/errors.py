@@ -39,6 +39,7 @@ class Reason(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNKNOWN_PATH = "unknown_path"
     UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_OBJECT = "unknown_object"
     MODEL_NOT_ALLOWED = "model_not_allowed"
     ENDPOINT_NOT_ALLOWED = "endpoint_not_allowed"
     PARAMETER_NOT_ALLOWED = "parameter_not_allowed"
@@ -72,6 +73,7 @@ REFUSALS: dict[Reason, Wire] = {
     Reason.METHOD_NOT_ALLOWED: Wire(405, "invalid_request_error", "method_not_allowed", False),
     Reason.UNKNOWN_PATH: Wire(404, "invalid_request_error", "unknown_url", False),
     Reason.UNKNOWN_MODEL: Wire(404, "invalid_request_error", "model_not_found", False),
+    Reason.UNKNOWN_OBJECT: Wire(404, "invalid_request_error", "object_not_found", False),
     Reason.MODEL_NOT_ALLOWED: Wire(403, "invalid_request_error", "model_not_allowed", False),
     Reason.ENDPOINT_NOT_ALLOWED: Wire(403, "invalid_request_error", "endpoint_not_allowed", False),
     Reason.PARAMETER_NOT_ALLOWED: Wire(400, "invalid_request_error", "parameter_not_allowed", False),

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -28,10 +29,23 @@ from gateway.limits.answer import denied
 from gateway.limits.reservation import BOUND, Basis, Reservation, Usage
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Unit
 from gateway.limits.worst_case import worst_case
+from gateway.objects.holding import held, remember, seen
+from gateway.objects.results import own_results
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide, form_guard, visible_models
 from gateway.policy.permit import Permit
-from gateway.ports import Arrival, Clock, Head, KeyDirectory, LimitStore, Provider, RecordSink, Reply, Settler
+from gateway.ports import (
+    Arrival,
+    Clock,
+    Head,
+    KeyDirectory,
+    LimitStore,
+    ObjectDirectory,
+    Provider,
+    RecordSink,
+    Reply,
+    Settler,
+)
 from gateway.providers.edits import edit_body
 from gateway.reading import Ask, read
 from gateway.record import record_of
@@ -71,6 +85,7 @@ class Rooms:
     records: RecordSink
     draw: Callable[[], float]  # uniform in [0, 1)
     sticky_key: bytes
+    objects: ObjectDirectory
     max_body: int  # bytes of a body that are held
 
 
@@ -145,6 +160,10 @@ async def _travel(
     exchange.plan = route
     exchange.enter(Phase.PLANNED)
 
+    key, provider = principal.key, route.attempts[0].provider
+    if (foreign := await held(rooms.objects, exchange.policy, key, provider, ask)) is not None:
+        return foreign
+
     reservation = await _reserve(exchange, permit, route, rooms)
     if isinstance(reservation, Refusal):
         return reservation
@@ -210,7 +229,21 @@ async def _call(
     exchange.provider_status = upstream.status
     exchange.provider_request_id = upstream.headers.get("x-request-id") or upstream.headers.get("request-id")
     exchange.enter(Phase.ANSWERING)
-    return Answer(provider, upstream, safe, (*_own_headers(exchange), *_limit_headers(exchange)))
+    see = partial(_see, exchange, rooms.objects) if _looked_through(permit) else None
+    return Answer(provider, upstream, safe, (*_own_headers(exchange), *_limit_headers(exchange)), see)
+
+
+def _looked_through(permit: Permit) -> bool:
+    return permit.policy.several_tenants or permit.ask.endpoint.name == "message_batches"
+
+
+async def _see(exchange: Exchange, objects: ObjectDirectory, body: bytes) -> bytes:
+    """A JSON answer of an opaque call, as the client may see it. Raises StoreFailure."""
+    permit, attempt = exchange.permit, exchange.attempt
+    assert permit is not None  # noqa: S101  # INVARIANT: nothing is called without
+    assert attempt is not None  # noqa: S101  # INVARIANT: as above
+    body = own_results(body) if permit.ask.endpoint.name == "message_batches" else body
+    return await seen(objects, permit.policy, permit.principal.key, attempt.provider, permit.ask, body)
 
 
 def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes) -> bytes:
@@ -313,6 +346,7 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     reservation, ask = exchange.reservation, exchange.ask
     if ask is not None and isinstance(ask.rest, Form):
         ask.rest.close()
+    _remember(exchange, rooms.objects)
     if reservation is not None:
         exchange.usage = _final_usage(exchange)
         exchange.charge = exchange.cost()
@@ -321,6 +355,15 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     ending = exchange.ending or Ending.FAILED
     exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
     rooms.records.write(record_of(exchange))
+
+
+def _remember(exchange: Exchange, objects: ObjectDirectory) -> None:
+    """A response, or a completion, that the provider keeps belongs to the tenant."""
+    permit, attempt, one = exchange.permit, exchange.attempt, exchange.response_id
+    if one is None or permit is None or attempt is None or not permit.policy.several_tenants:
+        return
+    if permit.ask.endpoint.shape == "responses" or bytes(permit.ask.fields.get("store", b"")) == b"true":
+        remember(objects, permit.principal.key, attempt.provider, (one,))
 
 
 def _final_usage(exchange: Exchange) -> Usage:

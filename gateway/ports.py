@@ -66,6 +66,17 @@ class Analyzer(Protocol):
     async def close(self) -> None: ...
 
 
+class ObjectDirectory(Protocol):
+    """Which tenant made what a provider keeps: files, batches, threads, responses."""
+
+    async def owners(self, provider: str, ids: Sequence[str]) -> list[str | None]:
+        """The tenant of each, None where it was never seen. Raises StoreFailure."""
+
+    def remember(self, provider: str, one: str, tenant: str, days: float) -> None:
+        """An object is a tenant's for so many days, unless it is somebody's already. Takes no time and raises nothing;
+        others may learn of it a moment later."""
+
+
 class TokenCounter(Protocol):
     """Counts tokens, off the event loop."""
 

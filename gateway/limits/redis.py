@@ -158,6 +158,10 @@ class RedisStore:
     async def ping(self) -> None:
         await self._servers.call(self._index, command(b"PING"))
 
+    async def command(self, name: bytes, key: bytes, *more: bytes) -> Any:
+        """A command about one key, for what else is kept in this Redis. Raises StoreFailure."""
+        return await self._servers.call(slot_of(key), command(name, key, *more))
+
     def part(self, tenant: str) -> str:
         """Names what fails together with this tenant's counters: "" unless the store is a Cluster."""
         return self._servers.part(self._of(tenant)[0])

@@ -54,6 +54,7 @@ def _policy_set(entries: Entries, providers: Mapping[str, ProviderFacts]) -> Pol
         not_enforced=tuple(not_enforced(entries, rules)),
         rules=rules.all,
         redaction=profiles,
+        several_tenants=len({key.tenant for key in keys.values()}) > 1,
     )
 
 

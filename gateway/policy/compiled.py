@@ -153,6 +153,7 @@ class Key:
     labels: tuple[tuple[str, str], ...] = ()
     expires: datetime | None = None
     disabled: tuple[Disabled, ...] = ()  # the key's own, its team's, its tenant's
+    unknown_objects: Literal["allow", "deny"] | None = None  # None: as the provider's credentials are shared or not
     on_failure: Literal["closed", "bounded", "open"] | None = None  # where the tenant is stricter than the process
     model_rules: tuple[Rule, ...] = ()  # the lines behind `models`, group by group
     endpoint_rules: tuple[Rule, ...] = ()  # likewise
@@ -174,6 +175,7 @@ class ProviderFacts:
     kind: str
     labels: tuple[tuple[str, str], ...] = ()
     available: bool = True  # False: optional, and its key is missing
+    shared: bool = True  # whether several tenants may use one of its credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ class PolicySet:
     rules: tuple[Rule, ...]
     not_enforced: tuple[Rule, ...] = ()  # accepted and checked, enforced by a later version
     redaction: Mapping[str, RedactionProfile] = field(default_factory=dict)
+    several_tenants: bool = False  # whether its keys belong to more than one
 
     def model(self, name: str) -> tuple[Model, str] | None:
         """The model for a name, and what a wildcard's `*` stands for (else ""). None: nothing knows the name."""

@@ -82,6 +82,7 @@ class Levels:
                 for level in levels
                 if level.table.disabled is not None
             ),
+            unknown_objects=_strictest([one.unknown_objects for one in tables]),
             on_failure=tenant.table.on_failure if tenant is not None else None,
         )
 
@@ -188,3 +189,7 @@ class Levels:
                 ),
             )
         return self._requests[level.scope]
+
+
+def _strictest(said: list[Literal["allow", "deny"] | None]) -> Literal["allow", "deny"] | None:
+    return "deny" if "deny" in said else next((one for one in said if one is not None), None)

@@ -12,7 +12,7 @@ from gateway.reading import Ask
 
 # What passes of a client's headers; all else is between it and us (credentials, cookies, hop-by-hop, tracing of SDKs).
 PASSED = ("content-type", "accept", "idempotency-key")
-PASSED_OPAQUE = (*PASSED, "accept-encoding", "content-encoding", "range", "if-none-match", "if-modified-since")
+PASSED_OPAQUE = (*PASSED, "content-encoding", "range", "if-none-match", "if-modified-since")
 USER_AGENT = f"llm-gateway/{__version__}"
 
 
@@ -57,8 +57,7 @@ class OpenAI:
     def _headers(self, endpoint: Endpoint, body: object, headers: Mapping[str, str]) -> list[tuple[str, str]]:
         names = (*(PASSED if endpoint.visible else PASSED_OPAQUE), *dialect_of(endpoint).asked)
         passed = [(name, headers[name]) for name in names if name in headers]
-        if endpoint.visible:
-            passed.append(("accept-encoding", "identity"))  # what is restored and metered must be readable
+        passed.append(("accept-encoding", "identity"))  # what is restored, metered and looked through must be readable
         if isinstance(body, AsyncIterator) and "content-length" in headers:
             passed.append(("content-length", headers["content-length"]))
         key = self._key()

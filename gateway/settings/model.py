@@ -264,7 +264,13 @@ class Settings(BaseSettings):
     def provider_facts(self) -> dict[str, ProviderFacts]:
         """What policies must know of each provider. One that is optional and lacks its key is not available."""
         return {
-            name: ProviderFacts(name, one.kind.value, tuple(sorted(one.labels.items())), one.missing_key() is None)
+            name: ProviderFacts(
+                name,
+                one.kind.value,
+                tuple(sorted(one.labels.items())),
+                one.missing_key() is None,
+                not one.credentials or any(len(credential.tenants) != 1 for credential in one.credentials),
+            )
             for name, one in self.providers.items()
         }
 

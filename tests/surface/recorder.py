@@ -64,6 +64,16 @@ def answer(path: str, what: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def wished(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
+    """What a test asks of an answer: by the body's `metadata`, or by `?ids=` the elements of a list."""
+    if ids := request.query.get("ids"):
+        return {"data": [{"id": one, "object": "thing", "n": 1e-07} for one in ids.split(",")]}
+    if request.content_type != "application/json" or b'"wished"' not in body:
+        return {}
+    found: dict[str, Any] = json.loads(body)["metadata"]["wished"]
+    return found
+
+
 def events(path: str, whole: dict[str, Any]) -> bytes:
     """The same as a stream: of chat chunks, of Anthropic's events, or of events that carry their name twice."""
     if path.endswith("completions"):
@@ -114,7 +124,7 @@ async def handle(request: web.BaseRequest) -> web.StreamResponse:
     path = request.raw_path.partition("?")[0]
     what = seen(request, body)
     accept = request.headers.get("accept", "")
-    whole = answer(path, what)
+    whole = answer(path, what) | wished(request, body)
     own = {"x-request-id": "up_1", "request-id": "up_1"}
     if path.endswith("/realtime/calls"):
         return web.Response(status=201, text=json.dumps(what), content_type="application/sdp",
