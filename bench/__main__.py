@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from bench import tokens
+from bench import store, tokens
 from bench.processes import KEY, Running, chat_once, gateway, key_hash, nginx, redis_server, upstream
 
 HERE = Path(__file__).parent
@@ -212,7 +212,11 @@ def table(results: list[tuple[Row, list[Result], list[Result]]]) -> list[str]:
 
 def main() -> None:
     """Parse, run, write."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="The gateway against nginx, in one run.")
+    if sys.argv[1:2] == ["store"]:
+        store.main(sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(prog="python -m bench", description="The gateway against nginx, in one run. "
+                                     "`store`: the limit store against redis-py's pool.")  # fmt: skip
     parser.add_argument(
         "--smoke", action="store_true", help="seconds instead of minutes: does it run, is the table whole"
     )

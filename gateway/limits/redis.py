@@ -19,6 +19,7 @@ from gateway.errors import StoreFailure
 from gateway.limits.ledger import GivenUp
 from gateway.limits.redis_code import (
     PLANS,
+    TENANTS,
     Keys,
     Plan,
     Script,
@@ -34,7 +35,7 @@ from gateway.limits.redis_dial import Dial, Secret
 from gateway.limits.redis_nodes import servers_of, slot_of
 from gateway.limits.redis_pipe import Lost, ReplyError
 from gateway.limits.redis_url import Tls, parse
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope, Window
+from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
 from gateway.limits.windows import MICRO
 from gateway.telemetry.tasks import Background
 
@@ -72,28 +73,29 @@ class RedisStore:
         self._admit, self._settle = Script.load("admit.lua"), Script.load("settle.lua")
         self._begin = secrets.token_hex(8).encode()
         self._me = secrets.token_hex(8).encode()
-        self._plans: dict[tuple[str, str], Plan] = {}
-        self._tenants: dict[str, tuple[int, Keys]] = {}
+        self._tenants: dict[str, Keys] = {}
         self._told: dict[str, tuple[float, object]] = {}  # tenant → when it was put into the index, over which link
         self._index, self._beats = slot_of(OPEN), slot_of(ALIVE)
         self.processes = 1
 
     async def admit(self, claim: Claim) -> Lease | Denial:
         """One round trip. A lost reply is asked for once more: the same request id counts once."""
-        await self._tell(claim.tenant)
-        slot, keys = self._of(claim.tenant)
+        if not self._told_of(claim.tenant):
+            await self._tell(claim.tenant)
+        keys = self._of(claim.tenant)
         now = self._now()
         for _ in range(3):
-            plans = self._plan(claim.tenant, keys, claim.scopes, now)
+            plans = _plan(keys, claim.scopes, now)
             count, keyed = admission(
-                keys, claim.request_id, claim.tokens, claim.nano_usd, plans, b"admit", self._given(), self._begin
+                keys, claim.request_id, claim.tokens, claim.nano_usd, plans, self._given(), self._begin
             )
-            reply = await self._ask(slot, self._admit, count, keyed)
+            reply = await self._ask(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             match reply[0]:
                 case 1 | 2:
-                    await self._tell(claim.tenant)  # nothing to do, unless the link that told of it is gone
-                    left = self._remaining(claim.scopes, plans, reply[3:], now)
+                    if not self._told_of(claim.tenant):  # the link that told of it is gone
+                        await self._tell(claim.tenant)
+                    left = _remaining(claim.scopes, plans, reply[3:], now)
                     return Lease(claim, left, tuple(plan.labels for plan in plans), epoch=reply[2].decode())
                 case 0:
                     return self._denial(claim, plans, reply, now)
@@ -104,14 +106,14 @@ class RedisStore:
     async def settle(self, lease: Lease, charge: Charge) -> None:
         """One round trip; a second call for the same lease changes nothing."""
         claim = lease.claim
-        slot, keys = self._of(claim.tenant)
+        keys = self._of(claim.tenant)
         now = self._now()
         for _ in range(3):
-            plans = self._plan(claim.tenant, keys, claim.scopes, now)
+            plans = _plan(keys, claim.scopes, now)
             count, keyed = closing(
                 keys, claim.request_id, plans, b"final", charged(charge), lease.epoch, self._given()
             )  # fmt: skip
-            reply = await self._ask(slot, self._settle, count, keyed)
+            reply = await self._ask(keys.slot, self._settle, count, keyed)
             now = self._learn(reply[1])
             if reply[0] != -1:
                 return
@@ -144,15 +146,15 @@ class RedisStore:
 
     async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
         """One round trip; nothing changes."""
-        slot, keys = self._of(tenant)
+        keys = self._of(tenant)
         now = self._now()
         for _ in range(3):
-            plans = self._plan(tenant, keys, scopes, now)
-            count, keyed = admission(keys, "", 0, 0, plans, b"standing", self._given(), self._begin)
-            reply = await self._ask(slot, self._admit, count, keyed)
+            plans = _plan(keys, scopes, now)
+            count, keyed = admission(keys, "", 0, 0, plans, self._given(), self._begin, b"standing")
+            reply = await self._ask(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             if reply[0] == 4:
-                return self._remaining(scopes, plans, reply[2:], now)
+                return _remaining(scopes, plans, reply[2:], now)
         raise StoreFailure("the store's clock jumps")
 
     async def ping(self) -> None:
@@ -164,7 +166,7 @@ class RedisStore:
 
     def part(self, tenant: str) -> str:
         """Names what fails together with this tenant's counters: "" unless the store is a Cluster."""
-        return self._servers.part(self._of(tenant)[0])
+        return self._servers.part(self._of(tenant).slot)
 
     async def close(self) -> None:
         with contextlib.suppress(StoreFailure):  # it will be found dead
@@ -173,34 +175,41 @@ class RedisStore:
 
     async def _ask(self, slot: int, script: Script, count: int, keyed: bytes) -> Any:
         """Run a script; where its reply is lost, once more. Raises StoreFailure."""
+        call, encoded = self._servers.call, script.evalsha(count, keyed)
         try:
-            return await self._run(slot, script, count, keyed)
+            return await call(slot, encoded)
         except Lost:
-            return await self._run(slot, script, count, keyed)
-
-    async def _run(self, slot: int, script: Script, count: int, keyed: bytes) -> Any:
-        try:
-            return await self._servers.call(slot, script.evalsha(count, keyed))
+            pass
         except ReplyError as error:
             if error.code != "NOSCRIPT":
                 raise
-            return await self._servers.call(slot, script.eval(count, keyed))
+            return await call(slot, script.eval(count, keyed))
+        try:
+            return await call(slot, encoded)
+        except ReplyError as error:
+            if error.code != "NOSCRIPT":
+                raise
+            return await call(slot, script.eval(count, keyed))
 
     async def _renew(self, claim: Claim) -> None:
-        slot, keys = self._of(claim.tenant)
+        keys = self._of(claim.tenant)
         await self._ask(
-            slot, self._settle, *closing(keys, claim.request_id, (), b"renew", (0, 0, 0), "", self._given())
+            keys.slot, self._settle, *closing(keys, claim.request_id, (), b"renew", (0, 0, 0), "", self._given())
         )
 
     async def _tell(self, tenant: str) -> None:
         """Put the tenant into the index before it can have a lease there."""
         now = self._clock.monotonic()
-        told = self._told.get(tenant)
-        if told is not None and now - told[0] < REGISTER and told[1] == self._servers.life(self._index):
-            return
         score = b"%.3f" % (self._now() / MICRO)
         await self._servers.call(self._index, command(b"ZADD", OPEN, score, tenant.encode()))
         self._told[tenant] = (now, self._servers.life(self._index))
+
+    def _told_of(self, tenant: str) -> bool:
+        """Whether the index has it, as far as is known."""
+        told = self._told.get(tenant)
+        if told is None or told[1] != self._servers.life(self._index):
+            return False
+        return self._clock.monotonic() - told[0] < REGISTER
 
     async def _beat(self) -> None:
         """Say that this process lives, and count those that do."""
@@ -216,26 +225,26 @@ class RedisStore:
     async def _visit(self, name: bytes, score: bytes) -> int:
         """Charge a tenant's expired leases as reserved; how many."""
         tenant = name.decode()
-        slot, keys = self._of(tenant)
-        now = await self._time(slot)
+        keys = self._of(tenant)
+        now = await self._time(keys.slot)
         expired = await self._sweep(tenant, now)
         if now / MICRO - float(score) > FORGET:
             self._told.pop(tenant, None)
-            if await self._servers.call(slot, command(b"ZCARD", keys.prefix + b"lz")) == 0:
+            if await self._servers.call(keys.slot, command(b"ZCARD", keys.prefix + b"lz")) == 0:
                 await self._servers.call(self._index, command(b"EVAL", _LEAVE, b"1", OPEN, name, score))
         return expired
 
     async def _sweep(self, tenant: str, now: int) -> int:
-        slot, keys = self._of(tenant)
+        keys = self._of(tenant)
         expired = 0
         while True:
             late = await self._servers.call(
-                slot,
+                keys.slot,
                 command(b"ZRANGEBYSCORE", keys.prefix + b"lz", b"-inf", b"%d" % now, b"LIMIT", b"0", b"%d" % BATCH),
             )
             if not late:
                 return expired
-            records = await self._servers.call(slot, command(b"HMGET", keys.prefix + b"lh", *late))
+            records = await self._servers.call(keys.slot, command(b"HMGET", keys.prefix + b"lh", *late))
             for request, record in zip(late, records, strict=True):
                 if record is None:
                     continue  # settled meanwhile
@@ -243,31 +252,18 @@ class RedisStore:
                 count, keyed = closing(
                     keys, request.decode(), (), b"expire", (0, 0, 0), "", self._given(), scopes
                 )  # fmt: skip
-                reply = await self._ask(slot, self._settle, count, keyed)
+                reply = await self._ask(keys.slot, self._settle, count, keyed)
                 expired += reply[0]
             if len(late) < BATCH:
                 return expired
 
-    def _plan(self, tenant: str, keys: Keys, scopes: Sequence[Scope], now: int) -> tuple[Plan, ...]:
-        plans = []
-        for scope in scopes:
-            plan = self._plans.get((tenant, scope.id))
-            stale = plan is None or not plan.start <= now < plan.end
-            if plan is None or stale or plan.limits != scope.limits or plan.zone != scope.time_zone:
-                if len(self._plans) >= PLANS:
-                    self._plans.clear()
-                plan = self._plans[tenant, scope.id] = encode(keys.prefix, scope, now)
-            plans.append(plan)
-        return tuple(plans)
-
-    def _of(self, tenant: str) -> tuple[int, Keys]:
-        found = self._tenants.get(tenant)
-        if found is None:
-            if len(self._tenants) >= PLANS:
+    def _of(self, tenant: str) -> Keys:
+        keys = self._tenants.get(tenant)
+        if keys is None:
+            if len(self._tenants) >= TENANTS:
                 self._tenants.clear()
-            keys = keys_of(tenant)
-            found = self._tenants[tenant] = (slot_of(keys.prefix), keys)
-        return found
+            keys = self._tenants[tenant] = keys_of(tenant, slot_of)
+        return keys
 
     def _given(self) -> bytes:
         return b"" if self._micros is None else b"%d" % self._micros()
@@ -287,25 +283,42 @@ class RedisStore:
             self._skew = now - int(self._clock.now() * MICRO)
         return now
 
-    def _denial(self, claim: Claim, plans: tuple[Plan, ...], reply: list[int], now: int) -> Denial:
+    def _denial(self, claim: Claim, plans: Sequence[Plan], reply: list[int], now: int) -> Denial:
         _, _, scope, limit, current, reserved, wanted, wait, never = reply[:9]
         refusing = claim.scopes[scope - 1]
         return Denial(
             refusing, refusing.limits[limit - 1], current, wanted, None if wait < 0 else wait / MICRO, never == 1,
-            self._remaining(claim.scopes, plans, reply[9:], now), reserved,
+            _remaining(claim.scopes, plans, reply[9:], now), reserved,
         )  # fmt: skip
 
-    def _remaining(
-        self, scopes: Sequence[Scope], plans: tuple[Plan, ...], figures: list[int], now: int
-    ) -> tuple[Remaining, ...]:
-        standing, at = [], 0
-        for scope, plan in zip(scopes, plans, strict=True):
-            for limit, calendar in zip(scope.limits, plan.periods, strict=True):
-                reset: float | None = None
-                if limit.window is Window.MINUTE:
-                    reset = figures[at + 1] / MICRO
-                elif limit.window in (Window.DAY, Window.MONTH):
-                    reset = (calendar.end - now) / MICRO
-                standing.append(Remaining(scope.id, limit, figures[at], reset))
-                at += 2
-        return tuple(standing)
+
+def _plan(keys: Keys, scopes: Sequence[Scope], now: int) -> list[Plan]:
+    """Each scope as the scripts take it at `now`; encoded anew only where something has changed."""
+    plans = []
+    for scope in scopes:
+        plan = keys.plans.get(scope.id)
+        if (
+            plan is None
+            or not plan.start <= now < plan.end
+            or plan.limits != scope.limits
+            or plan.zone != scope.time_zone
+        ):
+            if len(keys.plans) >= PLANS:
+                keys.plans.clear()
+            plan = keys.plans[scope.id] = encode(keys.prefix, scope, now)
+        plans.append(plan)
+    return plans
+
+
+def _remaining(
+    scopes: Sequence[Scope], plans: Sequence[Plan], figures: Sequence[int], now: int
+) -> tuple[Remaining, ...]:
+    """`figures`: per limit what is left, and for buckets µs until they are full again."""
+    standing, at = [], 0
+    for scope, plan in zip(scopes, plans, strict=True):
+        name = scope.id
+        for limit, end in plan.shown:
+            reset = (figures[at + 1] / MICRO if end < 0 else (end - now) / MICRO) if end else None
+            standing.append(Remaining(name, limit, figures[at], reset))
+            at += 2
+    return tuple(standing)

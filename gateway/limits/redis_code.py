@@ -9,18 +9,18 @@ Keys, all of a tenant in one Cluster slot by the hash tag (state.lua says what a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from urllib.parse import quote
 
 import msgspec
 
-from gateway.limits.ledger import CANCELLED, LEASE, TOMBSTONE, amount_of, burst_of
+from gateway.limits.ledger import CANCELLED, LARGEST, LEASE, TOMBSTONE, burst_of
 from gateway.limits.scopes import Charge, Limit, Scope, Unit, Window
-from gateway.limits.windows import FOREVER, MICRO, Period, period
+from gateway.limits.windows import FOREVER, MICRO, period
 
-PLANS = 50_000  # scopes, and tenants, whose encoded form is kept
+TENANTS, PLANS = 10_000, 10_000  # and scopes of each, whose encoded form is kept
 _TTL = 172_800  # seconds an idle scope without a budget is kept: longer than any tombstone that refers to it
 _BUDGET_TTL = 34_560_000  # 400 days, as long as elapsed periods
 _KINDS = {Window.MINUTE: "b", Window.OPEN: "o", Window.DAY: "d", Window.MONTH: "m", Window.TOTAL: "a"}
@@ -69,18 +69,19 @@ class Plan:
     end: int
     key: bytes
     packed: bytes
-    periods: tuple[Period, ...]
+    shown: tuple[tuple[Limit, int], ...]  # µs when it starts anew: 0 never, -1 bit by bit
     labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """A tenant's keys, encoded; `prefix` is not."""
+    """A tenant's keys, encoded: those before a request's own and the one behind it. `prefix` is not encoded."""
 
+    slot: int
     prefix: bytes
-    expiries: bytes
-    leases: bytes
+    before: bytes
     epoch: bytes
+    plans: dict[str, Plan] = field(default_factory=dict)  # by scope
 
 
 def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
@@ -102,68 +103,75 @@ def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
         for limit, one in zip(scope.limits, periods, strict=True)
     ]
     packed = bulk(msgspec.msgpack.encode((ttl, start, end, limits)))
+    ends = [
+        -1 if limit.window is Window.MINUTE else one.end if limit.window in (Window.DAY, Window.MONTH) else 0
+        for limit, one in zip(scope.limits, periods, strict=True)
+    ]
     labels = tuple(str(one.label) for one in periods)
     key = bulk(prefix + b"s:" + scope.id.encode())
-    return Plan(scope.limits, scope.time_zone, start, end, key, packed, periods, labels)
+    return Plan(
+        scope.limits, scope.time_zone, start, end, key, packed, tuple(zip(scope.limits, ends, strict=True)), labels
+    )
 
 
 def admission(
-    keys: Keys,
-    request_id: str,
-    tokens: int,
-    nano_usd: int,
-    plans: Sequence[Plan],
-    mode: bytes,
-    given: bytes,
-    begin: bytes,
-) -> tuple[int, bytes]:
-    """Arguments of admit.lua behind its name, and how many there are."""
+    keys: Keys, request_id: str, tokens: int, nano_usd: int, plans: Sequence[Plan], given: bytes, begin: bytes,
+    mode: bytes = b"admit",
+) -> tuple[int, bytes]:  # fmt: skip
+    """Arguments of admit.lua behind its name, and how many there are. `given`: the time, where it is not Redis' own."""
     request = request_id.encode()
-    tokens = amount_of(Unit.TOKENS, 0, tokens, 0)
-    nano = amount_of(Unit.USD, 0, 0, nano_usd)
-    parts = [
-        bulk(b"%d" % (4 + len(plans))),
-        keys.expiries, keys.leases, bulk(keys.prefix + b"t:" + request), keys.epoch,
-        *[plan.key for plan in plans],
-        bulk(request), bulk(b"%d" % tokens), bulk(b"%d" % nano), _LEASE, bulk(given), bulk(begin), bulk(mode),
-        *[plan.packed for plan in plans],
-    ]  # fmt: skip
-    return 12 + 2 * len(plans), b"".join(parts)
+    taken, nano = b"%d" % cut(tokens), b"%d" % cut(nano_usd)
+    scopes = len(plans)
+    many = b"%d" % (4 + scopes)
+    return 12 + 2 * scopes, _ADMISSION % (
+        len(many), many, keys.before, len(keys.prefix) + 2 + len(request), keys.prefix, request, keys.epoch,
+        b"".join([plan.key for plan in plans]),
+        len(request), request, len(taken), taken, len(nano), nano, _LEASE, len(given), given, len(begin), begin,
+        len(mode), mode,
+        b"".join([plan.packed for plan in plans]),
+    )  # fmt: skip
 
 
 def closing(
-    keys: Keys, request_id: str, plans: Sequence[Plan], mode: bytes, amounts: Iterable[int], epoch: str, given: bytes,
-    more_keys: Sequence[bytes] = (),
+    keys: Keys, request_id: str, plans: Sequence[Plan], mode: bytes, amounts: tuple[int, int, int], epoch: str,
+    given: bytes, more_keys: Sequence[bytes] = (),
 ) -> tuple[int, bytes]:  # fmt: skip
-    """Arguments of settle.lua behind its name, and how many there are."""
-    request = request_id.encode()
-    many = 4 + len(plans) + len(more_keys)
-    parts = [
-        bulk(b"%d" % many),
-        keys.expiries, keys.leases, bulk(keys.prefix + b"t:" + request), keys.epoch,
-        *[plan.key for plan in plans], *more_keys,
-        bulk(request), *[bulk(b"%d" % amount) for amount in amounts], bulk(given), bulk(mode),
-        _LEASE, bulk(epoch.encode()), _TOMBSTONE, _CANCELLED,
-        *[plan.packed for plan in plans],
-    ]  # fmt: skip
-    return many + 11 + len(plans), b"".join(parts)
+    """Arguments of settle.lua behind its name, and how many there are. `amounts` as `charged` gives them."""
+    request, admitted = request_id.encode(), epoch.encode()
+    tokens, nano, requests = [b"%d" % amount for amount in amounts]
+    count = 4 + len(plans) + len(more_keys)
+    many = b"%d" % count
+    return count + 11 + len(plans), _CLOSING % (
+        len(many), many, keys.before, len(keys.prefix) + 2 + len(request), keys.prefix, request, keys.epoch,
+        b"".join([*[plan.key for plan in plans], *more_keys]),
+        len(request), request, len(tokens), tokens, len(nano), nano, len(requests), requests, len(given), given,
+        len(mode), mode, _LEASE, len(admitted), admitted, _TOMBSTONE, _CANCELLED,
+        b"".join([plan.packed for plan in plans]),
+    )  # fmt: skip
 
 
 def charged(charge: Charge) -> tuple[int, int, int]:
     """Tokens, nano-USD and requests, as settle.lua takes them."""
-    tokens, nano_usd, requests = (
-        amount_of(unit, charge.requests, charge.tokens, charge.nano_usd)
-        for unit in (Unit.TOKENS, Unit.USD, Unit.REQUESTS)
-    )
-    return tokens, nano_usd, requests
+    return cut(charge.tokens), cut(charge.nano_usd), cut(charge.requests)
 
 
-def keys_of(tenant: str) -> Keys:
+def cut(amount: int) -> int:
+    """To what can be counted exactly (`ledger.amount_of`)."""
+    if 0 <= amount <= LARGEST:
+        return amount
+    return 0 if amount < 0 else LARGEST
+
+
+def keys_of(tenant: str, slot_of: Callable[[bytes], int] = lambda _: 0) -> Keys:
     """The hash tag holds a tenant's name percent-encoded, so that no name can leave it."""
     prefix = b"q:{" + quote(tenant, safe="").encode() + b"}:"
-    return Keys(prefix, bulk(prefix + b"lz"), bulk(prefix + b"lh"), bulk(prefix + b"e"))
+    return Keys(slot_of(prefix), prefix, bulk(prefix + b"lz") + bulk(prefix + b"lh"), bulk(prefix + b"e"))
 
 
 _LEASE = bulk(b"%d" % LEASE)
 _TOMBSTONE = bulk(b"%d" % (TOMBSTONE // MICRO))
 _CANCELLED = bulk(b"%d" % (CANCELLED // MICRO))
+_ARGUMENT = b"$%d\r\n%b\r\n"
+_KEYS = _ARGUMENT + b"%b$%d\r\n%bt:%b\r\n%b%b"  # how many, expiries and leases, tombstone, epoch, scopes
+_ADMISSION = _KEYS + 3 * _ARGUMENT + b"%b" + 3 * _ARGUMENT + b"%b"
+_CLOSING = _KEYS + 6 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b%b%b"

@@ -60,7 +60,8 @@ class Single:
 
     async def call(self, slot: int, encoded: bytes) -> Any:
         try:
-            return await self._pipe.call(encoded)
+            reply = self._pipe.send(encoded)
+            return await (self._pipe.call(encoded) if reply is None else reply)
         except ReplyError as error:
             if error.code in _WRONG_END:
                 self._pipe.drop()

@@ -159,10 +159,12 @@ class Pipe:
 
     async def call(self, encoded: bytes) -> Any:
         """Send one command, return its reply. Raises StoreFailure."""
+        return await (self.send(encoded) or (await self._open()).send(encoded))
+
+    def send(self, encoded: bytes) -> asyncio.Future[Any] | None:
+        """Send a command over the link of this moment; None where there is none. Raises StoreFailure."""
         link = self._link
-        if link is None or link.lost:
-            link = await self._open()
-        return await link.send(encoded)
+        return None if link is None or link.lost else link.send(encoded)
 
     async def link(self) -> Link:
         """The link of this moment, to send several commands over. Raises StoreFailure."""
