@@ -17,15 +17,26 @@ def warnings(policy: PolicySet, now: float | None) -> Iterator[str]:
             yield _said(key, f"keys.{key.name} names no models and may use none")
         if now is not None and _expired(key, datetime.fromtimestamp(now, UTC)):
             yield _said(key, f"keys.{key.name} has expired: it is refused with 401")
+    yield from _not_offered(policy)
     for model in (*policy.models.values(), *policy.wildcards):
-        if not any(policy.providers[version.provider].available for version in model.versions):
-            names = ", ".join(sorted({version.provider for version in model.versions}))
-            yield _said(model, f"models.{model.name} is not offered: of its providers ({names}) none has its key")
         yield from _unpriced(policy, model)
 
 
 def _said(at: Key | Model, what: str) -> str:
     return f"{at.rule.file}:{at.rule.line}: {what}"
+
+
+def _not_offered(policy: PolicySet) -> Iterator[str]:
+    """One line for all the models that wait for the same providers' keys, at the first of them."""
+    waiting: dict[str, list[Model]] = {}
+    for model in (*policy.models.values(), *policy.wildcards):
+        if not any(policy.providers[version.provider].available for version in model.versions):
+            providers = ", ".join(sorted({version.provider for version in model.versions}))
+            waiting.setdefault(providers, []).append(model)
+    for providers, models in waiting.items():
+        named = ", ".join(f"models.{model.name}" for model in models)
+        verb = "is not offered: of its" if len(models) == 1 else "are not offered: of their"
+        yield _said(models[0], f"{named} {verb} providers ({providers}) none has its key")
 
 
 def _expired(key: Key, at: datetime) -> bool:

@@ -72,11 +72,13 @@ class Gateway:
     admin: str | None
     folder: Path
 
-    def records(self, least: int = 0, seconds: float = 10.0) -> list[dict[str, Any]]:
-        """The records so far; waits until there are at least so many."""
+    def records(self, least: int = 0, seconds: float = 10.0, *, endpoint: str | None = None) -> list[dict[str, Any]]:
+        """The records so far, of one endpoint if it is named; waits until there are at least so many."""
         end = time.monotonic() + seconds
         while True:
             found = [json.loads(line) for line in list(self.out.all) if line.startswith("{")]
+            if endpoint is not None:
+                found = [one for one in found if one.get("gateway.endpoint") == endpoint]
             if len(found) >= least or time.monotonic() > end:
                 assert len(found) >= least, f"{len(found)} records, {least} expected; log:\n" + self.log()
                 return found

@@ -94,7 +94,7 @@ def test_bounded_goes_on_within_its_share_and_settles_later(
             own_redis.resume()
         assert statuses == [200] * 5
         until(lambda: (remaining(running) or {}).get("concurrent_requests") == 50)
-        records = [record for record in running.records(6) if record["gateway.endpoint"] == "chat"]
+        records = running.records(6, endpoint="chat")
         assert [record.get("gateway.store") for record in records].count("local") >= 1
         charged = sum(record["gateway.charged.tokens"] for record in records)
         until(lambda: (remaining(running) or {}).get("tokens_per_day") == 100_000 - charged)

@@ -149,5 +149,5 @@ for name in {modules!r}:
 started = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
 sys.exit(f"threads: {{started}}" if started else 0)
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-B", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
