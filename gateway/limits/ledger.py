@@ -130,6 +130,9 @@ class Ledger:
         held = self.leases.pop(claim.request_id, None)
         if held is not None:
             self._close(held, charge, now)
+            if lease.epoch and lease.epoch != self.epoch:
+                # Admitted elsewhere while this admission was on its way: the same settlement must not charge anew.
+                self.tombs[claim.request_id] = Held((), now + TOMBSTONE)
             return True
         tomb = self.tombs.get(claim.request_id)
         if tomb is not None and tomb.until > now:

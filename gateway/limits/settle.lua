@@ -54,6 +54,9 @@ if packed then
   apply(cmsgpack.unpack(packed), mode == 'expire', false)
   if mode == 'expire' then
     redis.call('SET', KEYS[3], packed, 'EX', ARGV[9])
+  elseif admitted ~= '' and admitted ~= redis.call('GET', KEYS[4]) then
+    -- Admitted elsewhere while this admission was on its way: the same settlement, sent again, must not charge anew.
+    redis.call('SET', KEYS[3], 'done', 'EX', ARGV[9])
   end
   return {1, now}
 end

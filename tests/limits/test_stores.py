@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from gateway.limits.failure import LOCAL
 from gateway.limits.ledger import GivenUp
 from gateway.limits.memory import MemoryStore
 from gateway.limits.redis import RedisStore
@@ -158,16 +159,26 @@ class StoreMachine(RuleBasedStateMachine):
         choice=st.integers(0, 50),
         share=st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0, 1.0, 1.7]),
         requests=st.sampled_from([1, 1, 0]),
-        only_claim=st.booleans(),
+        known=st.sampled_from(["lease", "lease", "claim", "elsewhere"]),
     )
-    def settle(self, choice: int, share: float, requests: int, *, only_claim: bool) -> None:
+    def settle(self, choice: int, share: float, requests: int, *, known: str) -> None:
+        """By what the caller knows: the lease; the claim, since the reply was lost; or a lease of its own, since it
+        gave the reply up and admitted by itself while the store was away."""
         name = sorted(self.open)[choice % len(self.open)]
         one = self.open.pop(name)
         wanted = one.lease.claim
         charge = Charge(int(wanted.tokens * share), int(wanted.nano_usd * share), requests)
-        lease = Lease(wanted, ()) if only_claim else one.lease
-        self.run(self.store.settle(lease, charge))
+        lease = {
+            "lease": one.lease,
+            "claim": Lease(wanted, ()),
+            "elsewhere": Lease(wanted, (), local=True, epoch=LOCAL),
+        }
+        self.run(self.store.settle(lease[known], charge))
         self.charge(one, charge)
+        if known == "elsewhere":
+            before = self.view.dump()
+            self.run(self.store.settle(lease[known], charge))
+            assert self.view.dump() == before, "sent again, since the first reply was lost too, it changes nothing"
         self.done[name] = one.lease
 
     @precondition(lambda self: self.correctable())
@@ -462,7 +473,7 @@ def test_a_late_refund_takes_nothing_from_a_younger_claim(kind: str, redis: Any)
     machine.admit_one(BUCKET, 2000, 0)
     machine.wait(600.0)
     machine.admit_one(BUCKET, 1500, 0)
-    machine.settle(0, 0.0, 1, only_claim=False)
+    machine.settle(0, 0.0, 1, known="lease")
     machine.admit_one(BUCKET, 2000, 0)
     assert sorted(machine.open) == ["r2"], "1500 of 3000 are in use: 2000 more do not fit"
     machine.admit_one(BUCKET, 1500, 0)
