@@ -17,7 +17,7 @@ import pstats
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import uvloop
 
 from bench.processes import KEY, redis_server
 from bench.sets import everything_policies, plain_policies, settings_text
-from bench.upstream import PLAIN
+from bench.upstream import PLAIN, stream_chunk, stream_end, stream_head
 from gateway.app import Gateway, open_gateway
 from gateway.providers.lean_connection import Connection
 from gateway.settings.load import load
@@ -81,6 +81,7 @@ class Client:
         self._body = body
         self._number = number
         self._done = done
+        self._in_stream = False
         self.finished = self._loop.create_future()
 
     def begin(self) -> None:
@@ -92,8 +93,15 @@ class Client:
         )
 
     def _heard(self, data: bytes) -> None:
-        if not data.startswith(b"HTTP/1.1 200"):
+        if self._in_stream:
+            if not data.endswith(b"0\r\n\r\n"):
+                return
+            self._in_stream = False
+        elif not data.startswith(b"HTTP/1.1 200"):
             raise SystemExit(data.decode(errors="replace"))
+        elif b"chunked" in data[:300]:
+            self._in_stream = True
+            return
         if self._done():
             if not self.finished.done():
                 self.finished.set_result(None)
@@ -101,14 +109,20 @@ class Client:
             self._loop.call_soon(self.begin)
 
 
-def provider(gateway: Gateway, answer: bytes) -> None:
+def provider(gateway: Gateway, answer: Sequence[bytes]) -> None:
     """Connections of the lean transport go to a provider that answers at once."""
     loop = asyncio.get_running_loop()
     transport: Any = gateway._transport  # noqa: SLF001  # the bench replaces its sockets
 
     async def connect(origin: Any, _: float) -> Connection:
         connection = Connection(origin, transport, transport._patience, transport._clock)  # noqa: SLF001  # as above
-        connection.connection_made(Wire(lambda _: loop.call_soon(connection.data_received, answer)))  # type: ignore[arg-type]  # a lambda that gives a handle
+
+        def pieces(number: int = 0) -> None:
+            connection.data_received(answer[number])
+            if number + 1 < len(answer):
+                loop.call_soon(pieces, number + 1)
+
+        connection.connection_made(Wire(lambda _: loop.call_soon(pieces)))  # type: ignore[arg-type]  # gives a handle
         return connection
 
     transport._connect = connect  # noqa: SLF001  # as above
@@ -131,13 +145,15 @@ async def drive(gateway: Gateway, requests: int, clients: int, body: Callable[[i
     return time.process_time() - began
 
 
-def prompt(size: int) -> Callable[[int], bytes]:
-    """Bodies of that size, each another, with no digit and no @."""
+def prompt(size: int, *, stream: bool = False, personal: bool = False) -> Callable[[int], bytes]:
+    """Bodies of that size, each another; with an address in it, or with no digit and no @ at all."""
     text = (WORDS * (size // len(WORDS) + 1))[:size]
 
     def body(number: int) -> bytes:
         mark = b"".join(bytes([97 + int(digit)]) for digit in str(number))
-        return b'{"model":"bench","messages":[{"role":"user","content":"%s %s"}]}' % (mark, text)
+        more = b',"stream":true' if stream else b""
+        who = b" to ada.lovelace@example.com" if personal else b""
+        return b'{"model":"bench"%s,"messages":[{"role":"user","content":"%s %s%s"}]}' % (more, mark, text, who)
 
     return body
 
@@ -145,14 +161,14 @@ def prompt(size: int) -> Callable[[int], bytes]:
 async def measure(gateway: Gateway, options: argparse.Namespace, size: int) -> list[float]:
     """CPU µs of a request, once for each round."""
     await gateway.start()
-    provider(gateway, PLAIN)
-    body = prompt(size)
-    await drive(gateway, 2000, options.clients, body)
+    provider(gateway, [stream_head(), *[stream_chunk()] * options.chunks, stream_end()] if options.chunks else [PLAIN])
+    body = prompt(size, stream=bool(options.chunks), personal=options.personal)
+    await drive(gateway, 64 if options.chunks else 2000, options.clients, body)
     profile = cProfile.Profile() if options.profile else None
     if profile is not None:
         profile.enable()
     times = [
-        await drive(gateway, options.requests, options.clients, body) / options.requests * 1e6
+        await drive(gateway, options.requests, options.clients, body) / options.requests / max(1, options.chunks) * 1e6
         for _ in range(options.rounds)
     ]
     if profile is not None:
@@ -196,6 +212,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--size", type=int, default=1000)
+    parser.add_argument("--chunks", type=int, default=0, help="streams of so many chunks; then µs are per chunk")
+    parser.add_argument("--personal", action="store_true", help="an address in each prompt")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--sort", default="tottime")
     parser.add_argument("--lines", type=int, default=60)

@@ -41,6 +41,21 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n" % len(data) + data + b"\r\n"
 
 
+def stream_head() -> bytes:
+    """The head of a stream."""
+    return _STREAM_HEAD
+
+
+def stream_chunk() -> bytes:
+    """One event, sent now."""
+    return _chunk(_EVENT % time.monotonic_ns())
+
+
+def stream_end() -> bytes:
+    """Usage and the end."""
+    return _chunk(_USAGE) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
 class Upstream(asyncio.Protocol):
     """One connection: requests one after the other, bodies by content-length or chunked."""
 

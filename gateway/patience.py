@@ -1,7 +1,8 @@
 """How long we wait for somebody, client or provider: a few looks a second over all that wait, not a timer for each.
 
 A wait is registered with the moment when patience ends and what is then done; who gets what it waited for takes it
-back. So a write that does not block costs two dictionary operations, and an attacker's slow bytes cost one tick.
+back. So a write that does not block costs two dictionary operations, and an attacker's slow bytes cost one tick. Who
+waits again and again, for each piece of a stream, is watched instead: it costs nothing but a look at each tick.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Patience:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waits: dict[Any, tuple[float, Callable[[], None]]] = {}
+        self._watched: dict[Any, Callable[[float], None]] = {}
 
     def begin(self, who: Any, seconds: float, out_of_patience: Callable[[], None]) -> None:
         """`who` waits from now on; `out_of_patience` is called once if that lasts longer than `seconds`."""
@@ -30,8 +32,16 @@ class Patience:
         """`who` waits no more."""
         self._waits.pop(who, None)
 
+    def watch(self, who: Any, look: Callable[[float], None]) -> None:
+        """From now on `look` is called at each tick with the monotonic time."""
+        self._watched[who] = look
+
+    def unwatch(self, who: Any) -> None:
+        """`look` is called no more."""
+        self._watched.pop(who, None)
+
     def __len__(self) -> int:
-        return len(self._waits)
+        return len(self._waits) + len(self._watched)
 
     def tick(self) -> None:
         """Act on every wait whose patience has ended."""
@@ -39,6 +49,8 @@ class Patience:
         for who, (_, act) in [wait for wait in self._waits.items() if wait[1][0] <= now]:
             del self._waits[who]
             act()
+        for look in tuple(self._watched.values()):
+            look(now)
 
     async def run(self) -> None:
         """Tick for ever."""

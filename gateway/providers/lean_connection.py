@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import partial
 from typing import NamedTuple, Protocol, cast
 
 import httptools
@@ -74,7 +73,8 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         try:
-            answer.received(len(data))
+            if not answer.begun:
+                answer.received(len(data))
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             answer.fail(ProviderBroken("it changed the protocol"))
@@ -132,15 +132,14 @@ class Answer:
     it came."""
 
     __slots__ = (
-        "_body_begun", "_clock", "_closed", "_complete", "_connection", "_failure", "_got", "_head_size", "_interim",
-        "_keep", "_parts", "_patience", "_paused", "_raw_headers", "_request", "_reused", "_size", "_until", "_waiter",
-        "headers", "status",
+        "_complete", "_connection", "_failure", "_got", "_head_size", "_interim", "_keep", "_parts",
+        "_patience", "_paused", "_raw_headers", "_request", "_reused", "_seen", "_since", "_size", "_until", "_waiter",
+        "begun", "headers", "status",
     )  # fmt: skip
 
     def __init__(
         self, connection: Connection, request: UpstreamRequest, patience: Patience, clock: Clock, *, reused: bool
     ) -> None:
-        self._clock = clock
         self._until = clock.monotonic() + request.total
         self._connection: Connection | None = connection
         self._request = request
@@ -152,11 +151,14 @@ class Answer:
         self._got = 0
         self._head_size = 0
         self._interim = 0
-        self._body_begun = self._complete = self._keep = self._paused = self._closed = False
+        self.begun = self._complete = self._keep = self._paused = False
         self._failure: ProviderFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._seen: asyncio.Future[None] | None = None  # the waiter of the last look, and when it was first seen
+        self._since = 0.0
         self.status = 0
         self.headers: Mapping[str, str] = self._raw_headers
+        patience.watch(self, self._look)
 
     # what httptools says
 
@@ -169,7 +171,7 @@ class Answer:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header (or, after the body, a trailer: nobody needs one)."""
-        if self._body_begun:
+        if self.begun:
             return
         self._head_size += len(name) + len(value)
         if self._head_size > LARGEST_HEAD:
@@ -188,7 +190,7 @@ class Answer:
                 self.fail(ProviderBroken("interim answers without end"))
             return
         self.status = status
-        self._body_begun = True
+        self.begun = True
         self._wake()
 
     def on_body(self, data: bytes) -> None:
@@ -202,7 +204,7 @@ class Answer:
 
     def on_message_complete(self) -> None:
         """The body is complete."""
-        if not self._body_begun:
+        if not self.begun:
             return  # an interim answer
         self._complete = True
         connection, self._connection = self._connection, None
@@ -218,7 +220,7 @@ class Answer:
     def received(self, size: int) -> None:
         """So many bytes came."""
         self._got += size
-        if not self._body_begun and self._got > 2 * LARGEST_HEAD:
+        if not self.begun and self._got > 2 * LARGEST_HEAD:
             self.fail(ProviderBroken(f"head larger than {LARGEST_HEAD} bytes"))
 
     def lost(self, error: Exception | None) -> None:
@@ -226,12 +228,7 @@ class Answer:
         if self._complete or self._failure is not None:
             return
         headers = self._raw_headers
-        if (
-            self._body_begun
-            and error is None
-            and "content-length" not in headers
-            and "transfer-encoding" not in headers
-        ):
+        if self.begun and error is None and "content-length" not in headers and "transfer-encoding" not in headers:
             self._complete = True
             self._wake()
             return
@@ -244,6 +241,7 @@ class Answer:
         """It goes no further."""
         if self._failure is None and not self._complete:
             self._failure = failure
+            self._patience.unwatch(self)
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.abort()
@@ -253,10 +251,10 @@ class Answer:
 
     async def head(self) -> None:
         """Returns when `status` and `headers` are there. Raises ProviderTimeout, ProviderBroken, StaleConnection."""
-        while not self._body_begun:
+        while not self.begun:
             if self._failure is not None:
                 raise self._failure
-            await self._wait(self._request.first_byte, "no answer")
+            await self._wait()
 
     async def chunk(self) -> bytes:
         """Next bytes as they came off the wire; b"" at the orderly end. Raises ProviderTimeout, ProviderBroken."""
@@ -265,7 +263,7 @@ class Answer:
                 raise self._failure
             if self._complete:
                 return b""
-            await self._wait(self._request.gap, "nothing more")
+            await self._wait()
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._size = 0
@@ -276,29 +274,34 @@ class Answer:
 
     def close(self) -> None:
         """Nobody wants more of it; an answer that is not complete takes its connection with it."""
-        self._closed = True
+        self._patience.unwatch(self)
         self._parts.clear()
         connection, self._connection = self._connection, None
         if connection is not None and not self._complete:
             connection.abort()
 
-    async def _wait(self, seconds: float, what: str) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        left = self._until - self._clock.monotonic()
-        if left < seconds:
-            seconds, what = left, "not complete in its time; the last wait ended"
-        self._patience.begin(self, seconds, partial(self._out_of_patience, seconds, what))
+    async def _wait(self) -> None:
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            await waiter
         except asyncio.CancelledError:
             self.close()
             raise
         finally:
             self._waiter = None
-            self._patience.end(self)
 
-    def _out_of_patience(self, seconds: float, what: str) -> None:
-        self.fail(ProviderTimeout(f"{what} within {seconds:g} s"))
+    def _look(self, now: float) -> None:
+        """Whether the provider has taken too long, a few times a second."""
+        waiter = self._waiter
+        if waiter is None or waiter is not self._seen:
+            self._seen, self._since = waiter, now
+            if waiter is None or now < self._until:
+                return
+        seconds, what = (self._request.gap, "nothing more") if self.begun else (self._request.first_byte, "no answer")
+        if now >= self._until:
+            self.fail(ProviderTimeout(f"not complete in its time of {self._request.total:g} s"))
+        elif now - self._since >= seconds:
+            self.fail(ProviderTimeout(f"{what} within {seconds:g} s"))
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

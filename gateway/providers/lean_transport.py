@@ -9,7 +9,6 @@ transport, which also is the reference that this one is tested against.
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
@@ -20,7 +19,8 @@ from gateway.patience import Patience
 from gateway.ports import Clock, Transport, Upstream, UpstreamRequest
 from gateway.providers.lean_connection import IDLE, Connection, Origin, StaleConnection
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])  # line ends among them, a tab not
+KEPT = 1000  # addresses that are kept taken apart
 
 
 class LeanTransport:
@@ -33,12 +33,13 @@ class LeanTransport:
         self._tls = tls or _tls()
         self._idle: dict[Origin, deque[Connection]] = {}
         self._open: set[Connection] = set()
+        self._known: dict[str, tuple[Origin, str, str]] = {}
 
     async def send(self, request: UpstreamRequest) -> Upstream:
         """Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
         if isinstance(request.body, AsyncIterator) or request.method == "HEAD":  # the parser would wait for a body
             return await self._plain.send(request)
-        origin, host, target = split(request.url)
+        origin, host, target = self._known.get(request.url) or self._split(request.url)
         data = _request(request, host, target)
         connection = self._take(origin)
         if connection is not None:
@@ -64,6 +65,12 @@ class LeanTransport:
     def connections(self) -> int:
         """Open ones, idle and busy."""
         return len(self._open)
+
+    def _split(self, url: str) -> tuple[Origin, str, str]:
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        self._known[url] = parts = split(url)
+        return parts
 
     def _take(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
@@ -123,9 +130,10 @@ def _request(request: UpstreamRequest, host: str, target: str) -> bytes:
     assert body is None or isinstance(body, bytes)  # noqa: S101  # INVARIANT: `send` has seen to it
     if body is not None or request.method not in ("GET", "HEAD"):
         lines.append(f"content-length: {len(body or b'')}")
-    if _CONTROL.search(" ".join(lines)):
+    head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
+    if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(lines) - 1):
         raise ConnectFailed("a control character in the request's head")
-    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + (body or b"")
+    return head + b"\r\n\r\n" + (body or b"")
 
 
 def _tls() -> ssl.SSLContext:

@@ -182,7 +182,7 @@ class RestoreFilter:
             return (event,)
         if data.startswith(b"[DONE]"):
             return (*self.flush(), event)
-        waiting = self._added or any(restorer.held for restorer, _ in self._open.values())
+        waiting = self._added or (self._open and any(restorer.held for restorer, _ in self._open.values()))
         if not waiting and not (b"<" in data or b"\\" in data or b"&" in data):
             return (event,)
         try:

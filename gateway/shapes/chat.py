@@ -74,16 +74,20 @@ class ChatMeter(Meter):
     def read(self, data: bytes) -> bool:
         """One chunk."""
         chunk = _chunk.decode(data)
-        self.call_it(chunk.id, chunk.model)
+        if self.response_id is None:
+            self.call_it(chunk.id, chunk.model)
         for choice in chunk.choices or ():
-            if choice.delta is not None:
-                self.count(choice.delta.content)
-                self._count_calls(bytes(choice.delta.tool_calls))
-            self.count(choice.text)
-            self.finish(choice.finish_reason)
-        if bytes(chunk.error) not in _NOTHING:
+            if (delta := choice.delta) is not None:
+                self.count(delta.content)
+                if delta.tool_calls is not _ABSENT:
+                    self._count_calls(bytes(delta.tool_calls))
+            if choice.text:
+                self.count(choice.text)
+            if choice.finish_reason:
+                self.finish(choice.finish_reason)
+        if chunk.error is not _ABSENT and bytes(chunk.error) not in _NOTHING:
             self.error = True
-        if (usage := bytes(chunk.usage)) not in _NOTHING:
+        if chunk.usage is not _ABSENT and (usage := bytes(chunk.usage)) not in _NOTHING:
             self.use(credible_usage(usage))
             return not self._strip or bool(chunk.choices) or self.error
         return True

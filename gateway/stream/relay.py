@@ -211,9 +211,9 @@ def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: 
     for stage in filters:
         out: list[Event] = []
         for event in events:
-            out.extend(stage.feed(event))
+            out += stage.feed(event)
         if last:
-            out.extend(stage.flush())
+            out += stage.flush()
         events = out
     return events
 
@@ -246,7 +246,9 @@ class _Stages:
         return self._restored([*before, *rest], last=True)
 
     def _restored(self, events: Sequence[Event], *, last: bool) -> bytes:
-        return b"".join([event.raw for event in _through(self._restorers, events, last=last)])
+        if self._restorers:
+            events = _through(self._restorers, events, last=last)
+        return events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
 
 
 async def _relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:

@@ -66,6 +66,8 @@ class Decoder:
             self._started = True
             data = data.removeprefix(b"\xef\xbb\xbf")
         if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data:  # whole events, as they mostly come
+            if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2:  # one, of one line
+                return [Event(data, data[6:-2])]
             return [_event(part + b"\n\n") for part in data[:-2].split(b"\n\n")]
         buffer = self._buffer + data if self._buffer else data
         events, start, at = [], 0, self._searched
