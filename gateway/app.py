@@ -31,14 +31,16 @@ from gateway.objects.redis import RedisObjects
 from gateway.patience import Patience
 from gateway.policy.compiled import PolicySet, RedactionProfile
 from gateway.policy.files import PolicyFiles, with_demo_key
-from gateway.ports import LimitStore, ObjectDirectory, Provider, Transport
+from gateway.ports import Keeper, ObjectDirectory, Provider, Transport
 from gateway.providers.aiohttp_transport import AiohttpTransport
 from gateway.providers.echo import Echo
 from gateway.providers.lean_transport import LeanTransport
 from gateway.providers.openai import OpenAI
 from gateway.record import Record
+from gateway.redaction.conversations import Conversations
 from gateway.redaction.presidio import PresidioAnalyzer
 from gateway.redaction.redact import Redaction
+from gateway.redaction.sealed import Seal
 from gateway.server.admin import Route, Unwell, admin_app
 from gateway.server.edge import Edge, Manners
 from gateway.server.health import Check, health_app
@@ -104,6 +106,7 @@ class Gateway:
         self._background = Background()
         self._patience = Patience(clock)
         self._store, self._guarded = self._open_store()
+        self._keeper: Keeper = self._store
         self._settler = Settler(self._guarded, self._background, clock)
         self._analyzer = PresidioAnalyzer()
         self._transport = self._open_transport()
@@ -113,7 +116,7 @@ class Gateway:
             policies=self.policies,
             store=self._guarded,
             settler=self._settler,
-            redactor=Redaction(self._analyzer, master, clock),
+            redactor=Redaction(self._analyzer, master, clock, Conversations(self._keeper, Seal(master, os.urandom))),
             counting=Counting(self._counter, master),
             providers={name: self._provider(name, one) for name, one in settings.providers.items()},
             records=self._records,
@@ -183,7 +186,7 @@ class Gateway:
 
     # the parts
 
-    def _open_store(self) -> tuple[LimitStore, Guarded]:
+    def _open_store(self) -> tuple[MemoryStore | RedisStore, Guarded]:
         settings, clock, failure = self._settings.store, self._clock, self._settings.store.on_failure
         guard = partial(
             Guarded, mode=failure.mode.value, fraction=failure.fraction, seconds=failure.seconds, clock=clock

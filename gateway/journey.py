@@ -352,6 +352,11 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
         exchange.charge = exchange.cost()
         if reservation.lease is not None:
             rooms.settler.settle(reservation.lease, exchange.charge)
+    if (safe := exchange.safe) is not None:
+        if safe.coverage is not None and safe.coverage.forgotten:
+            exchange.flags.append("conversation_not_recalled")
+        if safe.keep is not None and safe.keep.failed:
+            exchange.flags.append("conversation_not_kept")
     ending = exchange.ending or Ending.FAILED
     exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
     rooms.records.write(record_of(exchange))

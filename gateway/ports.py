@@ -57,6 +57,16 @@ class LimitStore(Protocol):
     async def close(self) -> None: ...
 
 
+class Keeper(Protocol):
+    """Keeps sealed bytes under a name of a tenant's for a time."""
+
+    async def keep(self, tenant: str, name: str, value: bytes, seconds: int) -> None:
+        """In place of what was kept under that name. Raises StoreFailure."""
+
+    async def kept(self, tenant: str, name: str) -> bytes | None:
+        """None: nothing is kept, or not any more. Raises StoreFailure."""
+
+
 class Analyzer(Protocol):
     """Finds personal data."""
 

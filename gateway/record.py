@@ -50,6 +50,7 @@ _NAMES = {
     "redaction_bytes": "gateway.redaction.bytes", "spans": "gateway.redaction.spans",
     "cache_hits": "gateway.redaction.cache_hits", "redaction_ms": "gateway.redaction.ms",
     "unscanned": "gateway.redaction.unscanned", "redaction_failed": "gateway.redaction.failed",
+    "recalled": "gateway.redaction.recalled",
     "reply_parts": "gateway.redaction.reply.parts", "reply_bytes": "gateway.redaction.reply.bytes",
     "reply_spans": "gateway.redaction.reply.spans", "reply_ms": "gateway.redaction.reply.ms",
     "reply_unscanned": "gateway.redaction.reply.unscanned", "reply_failed": "gateway.redaction.reply.failed",
@@ -127,6 +128,7 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     redaction_ms: float | None = None
     unscanned: tuple[str, ...] = ()
     redaction_failed: str | None = None
+    recalled: int | None = None  # placeholders of the stored conversation that this one continues
     reply_parts: int | None = None
     reply_bytes: int | None = None
     reply_spans: Mapping[str, int] | None = None
@@ -233,6 +235,7 @@ def _say_use(record: Record, exchange: Exchange) -> None:
         record.spans, record.cache_hits = coverage.spans, coverage.cache_hits
         record.redaction_ms = round(coverage.milliseconds, 3)
         record.unscanned, record.redaction_failed = coverage.unscanned, coverage.failed
+        record.recalled = coverage.recalled or None
     if (reply := exchange.reply) is not None:
         record.redaction = reply.profile
         record.reply_parts, record.reply_bytes, record.reply_spans = reply.parts, reply.bytes, reply.spans

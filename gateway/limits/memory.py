@@ -12,16 +12,19 @@ from gateway.limits.windows import MICRO
 if TYPE_CHECKING:
     from gateway.ports import Clock
 
+MOST_KEPT = 10_000  # sealed maps of conversations
 EPOCH = "memory"  # a process that ends takes its leases with it, so one life is all there is
 
 
 class MemoryStore:
-    """The LimitStore port over one ledger per tenant. Nothing is awaited, so a call is one step for everybody else."""
+    """The ports LimitStore, over one ledger per tenant, and Keeper. Nothing is awaited, so a call is one step for
+    everybody else."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._started = int((clock.now() - clock.monotonic()) * MICRO)
         self._ledgers: dict[str, Ledger] = {}
+        self._kept: dict[tuple[str, str], tuple[bytes, int]] = {}  # what is kept, and until when (µs)
 
     async def admit(self, claim: Claim) -> Lease | Denial:
         """Raises GivenUp for a request id that was given up before."""
@@ -47,11 +50,23 @@ class MemoryStore:
     async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
         return self._ledger(tenant).standing(scopes, self._now())
 
+    async def keep(self, tenant: str, name: str, value: bytes, seconds: int) -> None:
+        """The oldest are forgotten where there are too many."""
+        self._kept.pop((tenant, name), None)
+        self._kept[(tenant, name)] = (value, self._now() + seconds * MICRO)
+        while len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    async def kept(self, tenant: str, name: str) -> bytes | None:
+        value, until = self._kept.get((tenant, name), (None, 0))
+        return value if self._now() < until else None
+
     async def ping(self) -> None:
         """Memory is always there."""
 
     async def close(self) -> None:
         self._ledgers.clear()
+        self._kept.clear()
 
     def ledger(self, tenant: str) -> Ledger:
         """The counters of a tenant, for those who look after the store."""

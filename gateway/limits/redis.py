@@ -1,6 +1,7 @@
 """redis://: limits counted in Redis (6.2 or later), one script each way. Which server a tenant's keys are on is
 `redis_nodes.py`'s business, how they are written `redis_code.py`'s.
 
+    q:{TENANT}:k:NAME      what is kept sealed for a while, by a keyed hash
     q:open                 tenants that have, or may have, open leases: what a sweep visits
     q:alive                gateway processes, by when they last swept
 """
@@ -55,8 +56,8 @@ _LEAVE = (
 
 
 class RedisStore:
-    """The LimitStore port. Every call to Redis raises StoreFailure after `call_seconds`; secrets are asked at each
-    connect. `processes` is how many gateways shared the store when it was last asked, this one included.
+    """The ports LimitStore and Keeper. Every call to Redis raises StoreFailure after `call_seconds`; secrets are asked
+    at each connect. `processes` is how many gateways shared the store when it was last asked, this one included.
 
     `micros` gives the time in place of Redis' own, for tests that must turn the clock.
     """
@@ -118,6 +119,17 @@ class RedisStore:
             if reply[0] != -1:
                 return
         raise StoreFailure("the store's clock jumps")
+
+    async def keep(self, tenant: str, name: str, value: bytes, seconds: int) -> None:
+        """The port Keeper: sealed bytes, beside the tenant's counters."""
+        await self.command(b"SET", self._kept(tenant, name), value, b"EX", b"%d" % seconds)
+
+    async def kept(self, tenant: str, name: str) -> bytes | None:
+        value: bytes | None = await self.command(b"GET", self._kept(tenant, name))
+        return value
+
+    def _kept(self, tenant: str, name: str) -> bytes:
+        return self._of(tenant).prefix + b"k:" + name.encode()
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """All in one write to each server."""

@@ -104,6 +104,7 @@ def _profile(name: str, entry: Entry, rules: Rules) -> RedactionProfile:
             patterns=tuple((pattern.entity, pattern.regex, pattern.score) for pattern in table.patterns),
             presidio=() if table.presidio is None else (table.presidio,),
             deadline=table.deadline,
+            remember_days=table.remember_days,
             rule=rules.at(entry),
         )
     )

@@ -40,6 +40,7 @@ class RedactionProfile:
     patterns: tuple[tuple[str, str, float], ...] = ()  # (entity, regex, score)
     presidio: tuple[str, ...] = ()  # files of Presidio's own configuration, for what needs a language model
     deadline: float = 5.0  # seconds for one analysis
+    remember_days: int = 30  # for how long the way back is kept of a response that the provider keeps; 0: not at all
     digest: str = ""
     rule: Rule | None = None
 

@@ -57,6 +57,7 @@ def strictest(profiles: Sequence[RedactionProfile]) -> RedactionProfile | None:
         patterns=tuple(sorted({pattern for profile in profiles for pattern in profile.patterns})),
         presidio=tuple(sorted({path for profile in profiles for path in profile.presidio})),
         deadline=max(profile.deadline for profile in profiles),
+        remember_days=min(profile.remember_days for profile in profiles),
         rule=profiles[0].rule,
     )
     return with_digest(joined)

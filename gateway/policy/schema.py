@@ -390,6 +390,7 @@ class ProfileTable(Table):
     patterns: tuple[PatternTable, ...] = ()
     presidio: Annotated[str, PlainValidator(_yaml)] | None = None
     deadline: Annotated[float, PlainValidator(_seconds)] = 5.0
+    remember_days: Annotated[int, Field(ge=0, le=400, strict=True)] = 30
 
 
 # Tables of named things: section → the shape of one.

@@ -26,12 +26,13 @@ def tenant_key(master: bytes, tenant: str) -> bytes:
 
 
 class Placeholders:
-    """The placeholders of one exchange: `of` makes one, `restore` is the way back, placeholder → text."""
+    """The placeholders of one exchange: `of` makes one, `restore` is the way back, placeholder → text. `known` are
+    those of the conversation that it continues."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, known: Mapping[str, str] | None = None) -> None:
         self._key = key
         self._of: dict[tuple[str, str], str] = {}
-        self._restore: dict[str, str] = {}
+        self._restore: dict[str, str] = dict(known or ())
 
     def of(self, entity: str, value: str) -> str:
         """The placeholder of a value. Two values never share one: where 32 bits collide, the second gets more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
@@ -18,6 +18,7 @@ from gateway.json_object import BadJson
 from gateway.policy.compiled import RedactionProfile
 from gateway.policy.permit import Permit
 from gateway.ports import Analyzer, Clock
+from gateway.redaction.conversations import Conversations
 from gateway.redaction.gate import Gate
 from gateway.redaction.placeholders import LITERAL, LOOKS_LIKE, Placeholders, tenant_key
 from gateway.redaction.reply import Found, ReplyGuard
@@ -31,10 +32,14 @@ MASK = "*"
 
 
 class Redaction:
-    """The journey's Redactor. `master` is the secret of which placeholders and the cache derive their keys."""
+    """The journey's Redactor. `master` is the secret of which placeholders and the cache derive their keys;
+    `conversations` are those that providers keep (None: they are forgotten)."""
 
-    def __init__(self, analyzer: Analyzer, master: bytes, clock: Clock) -> None:
+    def __init__(
+        self, analyzer: Analyzer, master: bytes, clock: Clock, conversations: Conversations | None = None
+    ) -> None:  # fmt: skip
         self._analyzer = analyzer
+        self._conversations = conversations
         self._master = master
         self._clock = clock
         self._memory = SpanMemory(hashlib.blake2b(master, person=b"gateway spans").digest()[:32])
@@ -46,10 +51,25 @@ class Redaction:
         profile, ask = permit.redaction, permit.ask
         if profile is None:
             return SafeRequest(ask.body)
-        safe = await self._redact(permit, profile) if profile.input else SafeRequest(ask.body)
+        safe = await self._continued(permit, profile) if profile.input else SafeRequest(ask.body)
         if profile.output and ask.endpoint.shape in SHAPES and not isinstance(safe, Refusal):
             return structs.replace(safe, reply=self._guard(permit, profile))
         return safe
+
+    async def _continued(self, permit: Permit, profile: RedactionProfile) -> SafeRequest | Refusal:
+        """With the placeholders of the stored conversation that a request continues."""
+        if self._conversations is None or permit.ask.endpoint.shape != "responses" or profile.shadow:
+            return await self._redact(permit, profile, {})
+        recalled, there = await self._conversations.recalled(permit)
+        safe = await self._redact(permit, profile, recalled)
+        if isinstance(safe, Refusal):
+            return safe
+        restore = safe.restore or recalled
+        coverage = structs.replace(
+            safe.coverage or Coverage(profile.name), recalled=len(recalled), forgotten=not there
+        )  # fmt: skip
+        keep = self._conversations.keep(permit, profile, restore)
+        return structs.replace(safe, restore=restore, coverage=coverage, keep=keep)
 
     def _guard(self, permit: Permit, profile: RedactionProfile) -> ReplyGuard:
         gate = self._gate(profile)
@@ -60,7 +80,9 @@ class Redaction:
         placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant))
         return ReplyGuard(profile, search, placeholders, self._clock.monotonic)
 
-    async def _redact(self, permit: Permit, profile: RedactionProfile) -> SafeRequest | Refusal:
+    async def _redact(
+        self, permit: Permit, profile: RedactionProfile, known: Mapping[str, str]
+    ) -> SafeRequest | Refusal:  # fmt: skip
         ask = permit.ask
         if not ask.endpoint.visible:  # named by the policy as a path that nobody looks into ("no side door")
             unscanned = ("body",) if ask.body is not None or ask.rest is not None else ()
@@ -102,7 +124,7 @@ class Redaction:
             return SafeRequest(ask.body, coverage=coverage)
         counts = Counter(span.entity for one in spans for span in one)
         coverage = structs.replace(coverage, spans=dict(counts), cache_hits=hits, milliseconds=self._since(began))
-        return self._apply(permit, profile, found, spans, coverage)
+        return self._apply(permit, profile, found, spans, coverage, known)
 
     def _since(self, began: float) -> float:
         return (self._clock.monotonic() - began) * 1000
@@ -132,8 +154,9 @@ class Redaction:
         return found, hits
 
     def _apply(
-        self, permit: Permit, profile: RedactionProfile, found: Walk, spans: Sequence[Found], coverage: Coverage
-    ) -> SafeRequest | Refusal:
+        self, permit: Permit, profile: RedactionProfile, found: Walk, spans: Sequence[Found], coverage: Coverage,
+        known: Mapping[str, str],
+    ) -> SafeRequest | Refusal:  # fmt: skip
         body = permit.ask.body
         if profile.shadow:
             return SafeRequest(body, coverage=coverage)
@@ -144,7 +167,7 @@ class Redaction:
                 f"The request holds personal data of a kind that may not be sent: {', '.join(blocked)}.",
                 rule=profile.rule,
             )
-        placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant))
+        placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant), known)
         for leaf, one in zip(found.leaves, spans, strict=True):
             text = redacted(leaf.text, one, profile, placeholders)
             if text != leaf.text:

@@ -22,6 +22,8 @@ class Coverage(msgspec.Struct, frozen=True):
     cache_hits: int = 0
     milliseconds: float = 0.0
     unscanned: tuple[str, ...] = ()  # what kind of content could not be scanned and was let through
+    recalled: int = 0  # placeholders of the stored conversation that this one continues
+    forgotten: bool = False  # they could not be asked for: the store was away
     failed: str | None = None  # an analysis that failed where policy says `on_error = "allow"`
 
 
@@ -49,6 +51,15 @@ class ReplySearch(Protocol):
         """The stage of one stream."""
 
 
+class KeepMap(Protocol):
+    """Keeps the placeholders of an exchange for those that will continue it."""
+
+    failed: bool  # the store could not be reached
+
+    async def under(self, response_id: str) -> None:
+        """Keep them under the response's id."""
+
+
 class SafeRequest(msgspec.Struct, frozen=True):
     """A body that may leave. `restore` maps each placeholder that this exchange made to its own text."""
 
@@ -56,3 +67,4 @@ class SafeRequest(msgspec.Struct, frozen=True):
     restore: Mapping[str, str] = msgspec.field(default_factory=dict)
     coverage: Coverage | None = None  # None: no profile applies
     reply: ReplySearch | None = None  # None: the reply is not searched
+    keep: KeepMap | None = None  # None: there is nothing that a later exchange needs

@@ -114,6 +114,8 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     await recount(exchange, counting)
     exchange.response_id, exchange.response_model = said.response_id, said.model
     exchange.finish_reasons = said.finish_reasons
+    if (keep := answer.safe.keep) is not None and said.response_id is not None:
+        await keep.under(said.response_id)
     if (guard := answer.safe.reply) is not None:
         try:
             body = await guard.whole(body, shape.texts)
@@ -221,14 +223,18 @@ def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: 
 class _Stages:
     """What a stream's events pass: the meter, the search of what the model writes, the restorer."""
 
-    def __init__(self, meter: StreamFilter, safe: SafeRequest, shape: Shape, *, json_text: bool) -> None:
-        self._meter = (meter,)
+    def __init__(self, meter: Meter, safe: SafeRequest, shape: Shape, *, json_text: bool) -> None:
+        self._meter = meter
+        self._keep = safe.keep
         self._search = safe.reply.stream(shape.runs(), json_text=json_text) if safe.reply is not None else None
         self._restorers = (RestoreFilter(shape.runs(), safe.restore, json_text=json_text),) if safe.restore else ()
 
     async def passed(self, events: Sequence[Event], *, last: bool = False) -> bytes:
         """What goes on to the client. Raises BlockedReply, AnalyzerFailure where replies are searched."""
-        events = _through(self._meter, events, last=last)
+        events = _through((self._meter,), events, last=last)
+        if (keep := self._keep) is not None and (response_id := self._meter.response_id) is not None:
+            self._keep = None
+            await keep.under(response_id)
         if (search := self._search) is not None:
             events = [*await search.feed(events), *(await search.flush() if last else ())]
             search.passed = []

@@ -1,0 +1,118 @@
+"""A conversation that the provider keeps: each turn may come to another process, and its values come back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import openai
+import redis as redis_library
+
+from gateway.providers import echo_shapes
+from tests.e2e.harness import KEY, MODELS, REDACTION, config, gateway, keys
+from tests.redis_server import RedisServer
+
+
+class Provider:
+    """An upstream with a memory: it answers with everything that was said in a conversation."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, str] = {}
+        self.bodies: list[str] = []
+
+    def answer(self, body: bytes) -> tuple[str, bytes]:
+        self.bodies.append(body.decode())
+        asked = json.loads(body)
+        text = f"{self.said.get(asked.get('previous_response_id'), '')} {asked['input']}".strip()
+        response_id = f"resp_{len(self.bodies)}"
+        self.said[response_id] = text
+        item = echo_shapes.response_item(text, None)
+        if not asked.get("stream"):
+            whole = echo_shapes.response(asked, "m", [item], None)
+            return "application/json", json.dumps({**whole, "id": response_id}).encode()
+        pieces = [text[at : at + 3] for at in range(0, len(text), 3)]
+        events = [*echo_shapes.response_events(asked, "m", item, pieces, None)]
+        for event in events:
+            if "response" in event:
+                event["response"]["id"] = response_id
+        return "text/event-stream", b"".join(
+            f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events
+        )
+
+
+@contextmanager
+def remembering() -> Iterator[tuple[Provider, str]]:
+    provider = Provider()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            kind, body = provider.answer(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield provider, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_turns_that_come_to_different_processes(tmp_path: Path, redis: RedisServer) -> None:
+    other = "gw-other-tenant-0123456789"
+    policies = {
+        "keys.toml": "[tenants.other]\n" + keys('redaction = "strict"')
+        + keys('redaction = "strict"\ntenant = "other"', secret=other, name="other"),
+        "models.toml": MODELS,
+        "redaction.toml": REDACTION,
+    }  # fmt: skip
+    with ExitStack() as stack:
+        provider, url = stack.enter_context(remembering())
+        clients = []
+        for name in ("one", "two"):
+            settings = config(url, store=redis.url)
+            running = stack.enter_context(gateway(tmp_path / name, settings, policies))
+            client = openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0)
+            clients.append(stack.enter_context(client))
+        one, two = clients
+        first = one.responses.create(model="plain", input="I am ada@example.com.")
+        assert first.output_text == "I am ada@example.com."
+        events = list(
+            two.responses.create(
+                model="plain", input="And bob@example.com.", previous_response_id=first.id, stream=True
+            )
+        )
+        last = events[-1]
+        assert last.type == "response.completed"
+        assert last.response.output_text == "I am ada@example.com. And bob@example.com."
+        assert "".join(one.delta for one in events if one.type == "response.output_text.delta") == (
+            "I am ada@example.com. And bob@example.com."
+        )
+        third = one.responses.create(model="plain", input="Who am I?", previous_response_id=last.response.id)
+        assert third.output_text == "I am ada@example.com. And bob@example.com. Who am I?"
+        record = running.records(1)[-1]
+        assert record["gateway.redaction.recalled"] == 1
+        stranger = two.with_options(api_key=other).responses.create(
+            model="plain", input="Who are they?", previous_response_id=third.id
+        )
+        assert "ada@" not in stranger.output_text
+        assert "<EMAIL_ADDRESS_" in stranger.output_text
+    assert not any("ada@" in body or "bob@" in body for body in provider.bodies)
+    with redis_library.Redis.from_url(redis.url) as store:
+        names = list(store.scan_iter("q:*:k:*"))
+        assert len(names) == 3, "the stranger had nothing to keep"
+        for name in names:
+            assert b"resp_" not in name
+            assert b"example.com" not in (store.get(name) or b"")
+            assert 29 * 86_400 < store.ttl(name) <= 30 * 86_400
