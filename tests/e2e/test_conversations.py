@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import pytest
 import redis as redis_library
 
 from gateway.providers import echo_shapes
@@ -103,15 +104,14 @@ def test_turns_that_come_to_different_processes(tmp_path: Path, redis: RedisServ
         assert third.output_text == "I am ada@example.com. And bob@example.com. Who am I?"
         record = running.records(1)[-1]
         assert record["gateway.redaction.recalled"] == 1
-        stranger = two.with_options(api_key=other).responses.create(
-            model="plain", input="Who are they?", previous_response_id=third.id
-        )
-        assert "ada@" not in stranger.output_text
-        assert "<EMAIL_ADDRESS_" in stranger.output_text
+        with pytest.raises(openai.NotFoundError):  # another tenant's, of which it is not even told
+            two.with_options(api_key=other).responses.create(
+                model="plain", input="Who are they?", previous_response_id=third.id
+            )
     assert not any("ada@" in body or "bob@" in body for body in provider.bodies)
     with redis_library.Redis.from_url(redis.url) as store:
         names = list(store.scan_iter("q:*:k:*"))
-        assert len(names) == 3, "the stranger had nothing to keep"
+        assert len(names) == 3
         for name in names:
             assert b"resp_" not in name
             assert b"example.com" not in (store.get(name) or b"")
