@@ -137,7 +137,8 @@ class Exchange(msgspec.Struct):
         """`x-gateway-cost-usd` where the model is priced."""
         if self.attempt is None or self.attempt.price is None:
             return ()
-        return (("x-gateway-cost-usd", f"{self.cost().nano_usd / 1e9:.9f}"),)
+        self.charge = self.cost()
+        return (("x-gateway-cost-usd", f"{self.charge.nano_usd / 1e9:.9f}"),)
 
     @property
     def dialect(self) -> Dialect:

@@ -349,7 +349,7 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     _remember(exchange, rooms.objects)
     if reservation is not None:
         exchange.usage = _final_usage(exchange)
-        exchange.charge = exchange.cost()
+        exchange.charge = exchange.charge or exchange.cost()
         if reservation.lease is not None:
             rooms.settler.settle(reservation.lease, exchange.charge)
     if (safe := exchange.safe) is not None:

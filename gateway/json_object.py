@@ -122,14 +122,20 @@ def _places(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[i
     opening = b"{"
     places = {}
     for key, raw in fields.items():
-        found = _MEMBER.match(body, at)
-        if found is None or found[1] != opening or found[2] != key.encode("utf-8", "surrogatepass"):
-            return None
+        name = key.encode("utf-8", "surrogatepass")
+        compact = b'%b"%b":' % (opening, name)
         value = bytes(raw)
-        if not body.startswith(value, found.end()):
-            return None
-        at = found.end() + len(value)
-        places[key] = (found.end(), at)
+        start = at + len(compact)
+        # Without spaces, as most clients write it. An identifier has no escape and no quote in it.
+        if not (key.isidentifier() and body.startswith(compact, at) and body.startswith(value, start)):
+            found = _MEMBER.match(body, at)
+            if found is None or found[1] != opening or found[2] != name:
+                return None
+            start = found.end()
+            if not body.startswith(value, start):
+                return None
+        at = start + len(value)
+        places[key] = (start, at)
         opening = b","
     return places if not fields or _CLOSING.match(body, at) is not None else None
 

@@ -7,7 +7,7 @@ far as its `model` field (`forms.py`). Everything else streams.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -191,13 +191,18 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> As
     )
 
 
+_DECODERS: Mapping[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind | None) for kind in (str, bool, int, dict)
+}
+
+
 def _value(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | None:
     """One top-level value, None where it is absent or null. Raises BadJson where its type is wrong."""
     raw = fields.get(name)
     if raw is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=kind | None)
+        return cast("T | None", _DECODERS[kind].decode(raw))
     except msgspec.MsgspecError:
         names = {"str": "a string", "bool": "true or false", "int": "an integer", "dict": "an object"}
         raise BadJson(f"'{name}' must be {names[kind.__name__]}.", param=name) from None

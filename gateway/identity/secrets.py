@@ -21,9 +21,12 @@ def presented(headers: Mapping[str, str]) -> str | None:
     """The credential that a request carries: `Authorization: Bearer`, `x-api-key` or `api-key` (as OpenAI's,
     Anthropic's and Azure's SDKs send it). `headers` has lower-case names. None where there is none, and where two
     places hold different ones: which of them a proxy before us has checked cannot be known."""
-    found = set()
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer":
+    bearer = scheme.lower() == "bearer"
+    if "x-api-key" not in headers and "api-key" not in headers:
+        return (token.strip() or None) if bearer else None
+    found = set()
+    if bearer:
         found.add(token.strip())
     for name in ("x-api-key", "api-key"):
         found.add(headers.get(name, "").strip())

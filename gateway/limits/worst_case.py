@@ -32,10 +32,12 @@ async def worst_case(
 ) -> Estimate:
     """The worst case of a permitted request. `sure`: count in any case, since the bound was refused."""
     prices = [attempt.price for attempt in attempts]
-    most = bound(permit, prices)
     limits = [limit for scope in permit.scopes for limit in scope.limits if limit.unit is not Unit.REQUESTS]
-    if most.tokens == 0 or not limits:
-        return most if most.tokens == 0 else estimate(permit, prices)
+    if not limits:
+        return estimate(permit, prices)
+    most = bound(permit, prices)
+    if most.tokens == 0:
+        return most
     money = max((worst(most.input_tokens, 0, price) for price in prices), default=0)
     if not sure and all(SMALL * (most.input_tokens if _in_tokens(one) else money) <= _whole(one) for one in limits):
         return most

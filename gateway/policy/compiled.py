@@ -179,6 +179,9 @@ class ProviderFacts:
     shared: bool = True  # whether several tenants may use one of its credentials
 
 
+PRICED = 10_000  # models whose price row is remembered
+
+
 @dataclass(frozen=True, slots=True)
 class PolicySet:
     """All of it. `hash` names this very set in records and in `x-gateway-decision`."""
@@ -194,6 +197,7 @@ class PolicySet:
     not_enforced: tuple[Rule, ...] = ()  # accepted and checked, enforced by a later version
     redaction: Mapping[str, RedactionProfile] = field(default_factory=dict)
     several_tenants: bool = False  # whether its keys belong to more than one
+    priced: dict[tuple[str, str, date], Price | None] = field(default_factory=dict, compare=False, repr=False)  # seen
 
     def model(self, name: str) -> tuple[Model, str] | None:
         """The model for a name, and what a wildcard's `*` stands for (else ""). None: nothing knows the name."""
@@ -208,6 +212,16 @@ class PolicySet:
 
     def price(self, provider: str, model: str, on: date) -> Price | None:
         """The most specific and latest price row of a provider's model that holds on a date."""
+        asked = provider, model, on
+        try:
+            return self.priced[asked]
+        except KeyError:
+            if len(self.priced) >= PRICED:
+                self.priced.clear()
+            found = self.priced[asked] = self._price(*asked)
+            return found
+
+    def _price(self, provider: str, model: str, on: date) -> Price | None:
         for row in self.prices:
             if row.provider != provider or (row.since is not None and row.since > on):
                 continue

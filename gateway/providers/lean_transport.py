@@ -34,13 +34,14 @@ class LeanTransport:
         self._idle: dict[Origin, deque[Connection]] = {}
         self._open: set[Connection] = set()
         self._known: dict[str, tuple[Origin, str, str]] = {}
+        self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
 
     async def send(self, request: UpstreamRequest) -> Upstream:
         """Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
         if isinstance(request.body, AsyncIterator) or request.method == "HEAD":  # the parser would wait for a body
             return await self._plain.send(request)
         origin, host, target = self._known.get(request.url) or self._split(request.url)
-        data = _request(request, host, target)
+        data = self._request(request, host, target)
         connection = self._take(origin)
         if connection is not None:
             answer = connection.exchange(request, data)
@@ -71,6 +72,20 @@ class LeanTransport:
             self._known.clear()
         self._known[url] = parts = split(url)
         return parts
+
+    def _request(self, request: UpstreamRequest, host: str, target: str) -> bytes:
+        """The bytes of a request. Heads differ in their length alone, mostly, so what comes before it is kept."""
+        asked = request.method, request.url, request.headers
+        head = self._heads.get(asked)
+        if head is None:
+            if len(self._heads) >= KEPT:
+                self._heads.clear()
+            head = self._heads[asked] = _head(request, host, target)
+        body = request.body
+        assert body is None or isinstance(body, bytes)  # noqa: S101  # INVARIANT: `send` has seen to it
+        if body is None and request.method in ("GET", "HEAD"):
+            return head + b"\r\n"
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body or b""), body or b"")
 
     def _take(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
@@ -123,17 +138,14 @@ def split(url: str) -> tuple[Origin, str, str]:
     return Origin(scheme, name.strip("[]"), int(port)), host, slash + target or "/"
 
 
-def _request(request: UpstreamRequest, host: str, target: str) -> bytes:
+def _head(request: UpstreamRequest, host: str, target: str) -> bytes:
+    """A head but for its length and its end. Raises ConnectFailed."""
     lines = [f"{request.method} {target} HTTP/1.1", f"host: {host}"]
     lines += [f"{name}: {value}" for name, value in request.headers if name != "content-length"]
-    body = request.body
-    assert body is None or isinstance(body, bytes)  # noqa: S101  # INVARIANT: `send` has seen to it
-    if body is not None or request.method not in ("GET", "HEAD"):
-        lines.append(f"content-length: {len(body or b'')}")
     head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
     if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(lines) - 1):
         raise ConnectFailed("a control character in the request's head")
-    return head + b"\r\n\r\n" + (body or b"")
+    return head + b"\r\n"
 
 
 def _tls() -> ssl.SSLContext:

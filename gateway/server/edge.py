@@ -114,16 +114,16 @@ class Edge(web.Server):
 
     def _serve(self, exchange: HotExchange) -> asyncio.Task[object]:
         exchange.request_id, exchange.received = self._request_id(), self._rooms.clock.monotonic()
-        task = start(self._travel(exchange))
+        task = exchange.task = start(self._travel(exchange))
         self.running.add(task)
         return task
 
     async def _travel(self, exchange: HotExchange) -> None:
-        task = asyncio.current_task()
         try:
             await journey(exchange, self._endpoint(exchange), exchange, self._rooms)
         finally:
-            self.running.discard(task)
+            assert exchange.task is not None  # noqa: S101  # INVARIANT: `_serve` sets it before this first runs
+            self.running.discard(exchange.task)
             exchange.over()
 
     def _endpoint(self, arrival: Arrival) -> Endpoint | None:

@@ -199,7 +199,7 @@ class HotExchange:
 
     __slots__ = (
         "_chunked", "_connection", "_ended", "_limits", "_parts", "_waiter", "begun", "complete", "headers", "method",
-        "path", "peer", "raw_query", "received", "request_id",
+        "path", "peer", "raw_query", "received", "request_id", "task",
     )  # fmt: skip
 
     def __init__(
@@ -209,6 +209,7 @@ class HotExchange:
         self._limits = limits
         self.request_id = ""
         self.received = 0.0
+        self.task: asyncio.Task[object] | None = None  # the edge's
         self.method, self.path, self.raw_query = method, path, raw_query
         self.headers: Mapping[str, str] = headers
         self.peer = connection.peer
