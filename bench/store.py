@@ -77,7 +77,7 @@ async def theirs(url: str) -> tuple[Pair, Callable[[], Awaitable[None]]]:
 
     async def pair(name: str) -> None:
         call: Any = client.evalsha
-        admit = words(admission(keys, name, 900, 1000, plans, b"", b"epoch")[1])
+        admit = words(admission(keys, Claim(name, "theirs", SCOPES, 900, 1000), plans, b"", b"epoch")[1])
         await call(shas[0], int(admit[0]), *admit[1:])
         settle = words(closing(keys, name, plans, b"final", charged(Charge(500, 600)), "epoch", b"")[1])
         await call(shas[1], int(settle[0]), *settle[1:])
@@ -102,7 +102,7 @@ def unpacking() -> float:
     plans = [encode(keys.prefix, scope, now) for scope in SCOPES]
     before = time.process_time()
     for number in range(2000):
-        words(admission(keys, str(number), 900, 1000, plans, b"", b"epoch")[1])
+        words(admission(keys, Claim(str(number), "theirs", SCOPES, 900, 1000), plans, b"", b"epoch")[1])
         words(closing(keys, str(number), plans, b"final", charged(Charge(500, 600)), "epoch", b"")[1])
     return (time.process_time() - before) / 2000
 

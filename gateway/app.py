@@ -17,14 +17,16 @@ import structlog
 from aiohttp import web
 
 from gateway import __version__
+from gateway.administering import Administering
 from gateway.identity.admin import Right
 from gateway.identity.secrets import SECRET_BYTES, digest_of, new_secret
 from gateway.identity.standing import own_scopes
 from gateway.journey import Rooms
+from gateway.limits.answer import quantity
 from gateway.limits.failure import Guarded
 from gateway.limits.memory import MemoryStore
 from gateway.limits.redis import RedisStore
-from gateway.limits.scopes import Unit
+from gateway.limits.scopes import Claim, Crossed, Unit
 from gateway.limits.settler import Settler
 from gateway.objects.memory import MemoryObjects
 from gateway.objects.redis import RedisObjects
@@ -44,6 +46,7 @@ from gateway.redaction.sealed import Seal
 from gateway.server.admin import Route, Unwell, admin_app
 from gateway.server.edge import Edge, Manners
 from gateway.server.health import Check, health_app
+from gateway.server.limit_routes import limit_routes
 from gateway.server.listeners import Bound, bind, serve
 from gateway.settings.model import Kind, Settings
 from gateway.settings.model import Provider as ProviderSettings
@@ -102,7 +105,7 @@ class Gateway:
         self._patience = Patience(clock)
         self._store, self._guarded = self._open_store()
         self._keeper: Keeper = self._store
-        self._settler = Settler(self._guarded, self._background, clock)
+        self._settler = Settler(self._guarded, self._background, clock, crossed=self._crossed)
         self._analyzer = PresidioAnalyzer()
         self._transport = self._open_transport()
         self._counter = self._open_counter()
@@ -139,7 +142,9 @@ class Gateway:
             "health", web.AppRunner(health_app(self._checks(), lambda: self._started, self._metrics.text))
         )
         if settings.admin.enabled:
-            await self._serve("admin", web.AppRunner(admin_app(self._routes(), settings.admin.credentials())))
+            limits = Administering(self._guarded, lambda: self.policies.current, clock)
+            routes = [*self._routes(), *limit_routes(limits, clock)]
+            await self._serve("admin", web.AppRunner(admin_app(routes, settings.admin.credentials())))
         await self._serve("server", web.ServerRunner(self._edge))
         if self._counter is not None:
             for encoding in encodings_counted(self.policies.current):
@@ -287,6 +292,15 @@ class Gateway:
             Route("GET", "/gateway/v1/admin/policies", read, "keys and models in force", policies),
             Route("POST", "/gateway/v1/admin/reload", everything, "read the policy files again", reload),
         ]
+
+    def _crossed(self, one: Crossed, claim: Claim) -> None:
+        """A share of a limit (`warn_at`) was passed: one line in the log, one in the metrics."""
+        self._metrics.warn(one.scope.rpartition("|")[2].partition(":")[0], one.limit.name, one.share)
+        log.warning(
+            "limit warning", scope=one.scope, limit=one.limit.name, share=one.share, tenant=claim.tenant,
+            used=quantity(one.used, one.limit.unit), amount=quantity(one.limit.amount, one.limit.unit),
+            rule=str(one.limit.rule), request_id=claim.request_id,
+        )  # fmt: skip
 
     def _count(self, record: Record) -> None:
         self._metrics.count(record)

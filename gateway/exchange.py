@@ -16,7 +16,7 @@ from gateway.errors import ClientGone, Failure, Refusal
 from gateway.identity.principal import Principal
 from gateway.limits.pricing import cost
 from gateway.limits.reservation import Basis, Reservation, Usage
-from gateway.limits.scopes import Charge
+from gateway.limits.scopes import Charge, Denial
 from gateway.policy.compiled import PolicySet
 from gateway.policy.permit import Permit, decision_id
 from gateway.reading import Ask
@@ -56,6 +56,7 @@ LIFECYCLE: dict[Phase, frozenset[Phase]] = {
 
 class Ending(StrEnum):
     ANSWERED = "answered"  # whole, as the provider gave it
+    CUT = "cut"  # ended by us where a budget was used up, well-formed
     LOCAL = "local"  # answered by the gateway itself
     REFUSED = "refused"
     PROVIDER_ERROR = "provider_error"  # the provider answered with an error
@@ -102,6 +103,8 @@ class Exchange(msgspec.Struct):
     passed: Passed | None = None  # of a reply, until it is counted
     counted_by: str | None = None  # the encoding of our own count
     charge: Charge | None = None
+    overshoot: tuple[int, int] = (0, 0)  # tokens and nano-USD beyond what was held
+    cut: Denial | None = None  # the budget that ended the answer before its time
     response_id: str | None = None
     response_model: str | None = None
     finish_reasons: tuple[str, ...] = ()

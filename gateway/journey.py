@@ -25,14 +25,14 @@ from gateway.forms import Form
 from gateway.identity.authenticate import authenticate
 from gateway.identity.principal import Principal
 from gateway.identity.standing import describe, own_scopes
-from gateway.limits.answer import denied
-from gateway.limits.reservation import BOUND, Basis, Reservation, Usage
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Unit
-from gateway.limits.worst_case import worst_case
+from gateway.limits.line import overshoot
+from gateway.limits.reservation import Basis, Usage
+from gateway.limits.scopes import Remaining
 from gateway.objects.holding import held, remember, seen
 from gateway.objects.results import own_results
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide, form_guard, visible_models
+from gateway.policy.parameters import capped
 from gateway.policy.permit import Permit
 from gateway.ports import (
     Arrival,
@@ -50,6 +50,7 @@ from gateway.providers.edits import edit_body
 from gateway.reading import Ask, read
 from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
+from gateway.reserving import reserve
 from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
 from gateway.shapes.table import SHAPES
 from gateway.stream.recount import recount
@@ -137,7 +138,7 @@ async def _travel(
     if endpoint is None:
         return Refusal(Reason.UNKNOWN_PATH, f"Unknown request URL: {arrival.method} {arrival.path[:200]}.")
     if endpoint.shape == "key":
-        await _show_key(exchange, principal, reply, rooms)
+        await _show_key(exchange, principal, arrival, reply, rooms)
         return None
 
     ask = await read(arrival, endpoint, rooms.max_body)
@@ -164,7 +165,9 @@ async def _travel(
     if (foreign := await held(rooms.objects, exchange.policy, key, provider, ask)) is not None:
         return foreign
 
-    reservation = await _reserve(exchange, permit, route, rooms)
+    reservation = await reserve(
+        exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler
+    )  # fmt: skip
     if isinstance(reservation, Refusal):
         return reservation
     exchange.reservation = reservation
@@ -177,38 +180,8 @@ async def _travel(
     exchange.enter(Phase.REDACTED)
 
     answer = await _call(exchange, arrival, permit, route, safe, rooms)
-    await relay(exchange, answer, reply, rooms.clock, rooms.counting)
+    await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
     return None
-
-
-async def _reserve(exchange: Exchange, permit: Permit, route: Plan, rooms: Rooms) -> Reservation | Refusal:
-    """Take the worst case from every limit at once. Raises StoreFailure."""
-    worst = await worst_case(permit, route.attempts, rooms.counting)
-    if not permit.scopes:
-        return Reservation(worst)
-    key = permit.principal.key
-    claim = Claim(
-        exchange.request_id, key.tenant, permit.scopes, worst.tokens, worst.nano_usd, on_failure=key.on_failure
-    )  # fmt: skip
-    verdict = await _admit(claim, rooms)
-    if isinstance(verdict, Denial) and verdict.limit.unit is not Unit.REQUESTS and worst.by == BOUND:
-        worst = await worst_case(permit, route.attempts, rooms.counting, sure=True)
-        if worst.tokens < claim.tokens:  # it may fit after all; a refusal has changed nothing
-            verdict = await _admit(structs.replace(claim, tokens=worst.tokens, nano_usd=worst.nano_usd), rooms)
-    if isinstance(verdict, Denial):
-        return denied(verdict, worst)
-    rooms.settler.opened(verdict)
-    return Reservation(worst, verdict)
-
-
-async def _admit(claim: Claim, rooms: Rooms) -> Lease | Denial:
-    """Ask the store. Raises StoreFailure."""
-    try:
-        return await rooms.store.admit(claim)
-    except BaseException:
-        # The reply is lost, the reservation may not be: give back what the store may hold under this request's id.
-        rooms.settler.settle(Lease(claim, ()), Charge(0, 0, requests=0))
-        raise
 
 
 async def _call(
@@ -217,7 +190,8 @@ async def _call(
     """Call the provider with a body that may leave. Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
     attempt, ask = route.attempts[0], permit.ask
     provider, headers = rooms.providers[attempt.provider], arrival.headers
-    body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body)
+    cap = exchange.reservation.cap if exchange.reservation is not None else None
+    body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body, cap)
     if isinstance(body, Form):
         headers = _govern_form(body, permit, attempt, headers, rooms.clock.now())
     request = provider.request(ask, attempt.model, body, headers, ask.timeout)
@@ -246,15 +220,16 @@ async def _see(exchange: Exchange, objects: ObjectDirectory, body: bytes) -> byt
     return await seen(objects, permit.policy, permit.principal.key, attempt.provider, permit.ask, body)
 
 
-def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes) -> bytes:
+def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes, cap: int | None) -> bytes:
     """The body with what must change on the way out: the provider's model name, forced and capped parameters, and the
     usage chunk that we need and the client did not ask for."""
     model = attempt.model if attempt.model != ask.model else None
     shape = SHAPES.get(ask.endpoint.shape)
     metered = ask.stream and not ask.include_usage and shape is not None and shape.asks_usage
-    if model is None and not permit.edits and not metered:
+    edits = permit.edits if cap is None else capped(permit.edits, ask, cap)
+    if model is None and not edits and not metered:
         return body
-    return edit_body(body, permit.edits, model=model, include_usage=metered)
+    return edit_body(body, edits, model=model, include_usage=metered)
 
 
 def _govern_form(
@@ -287,16 +262,19 @@ def _limit_headers(exchange: Exchange, remaining: Sequence[Remaining] | None = N
     return exchange.dialect.limit_headers(remaining, exchange.started_at) if remaining else ()
 
 
-async def _show_key(exchange: Exchange, principal: Principal, reply: Reply, rooms: Rooms) -> None:
+async def _show_key(
+    exchange: Exchange, principal: Principal, arrival: Arrival, reply: Reply, rooms: Rooms
+) -> None:  # fmt: skip
     """GET /gateway/v1/key: what the key may do and what is left of it, also when nothing is. Raises StoreFailure."""
-    scopes = own_scopes(principal.key)
+    who = {"user": arrival.headers.get("x-gateway-user"), "session": arrival.headers.get("x-gateway-session")}
+    scopes = own_scopes(principal.key, who)
     remaining = await rooms.store.standing(principal.key.tenant, scopes) if scopes else ()
     exchange.enter(Phase.RELAYING)
     exchange.ending, exchange.status = Ending.LOCAL, 200
     head = Head(
         200, (("content-type", "application/json"), *_own_headers(exchange), *_limit_headers(exchange, remaining))
     )
-    await reply.send(head, msgspec.json.encode(describe(principal, remaining)))
+    await reply.send(head, msgspec.json.encode(describe(principal, remaining, exchange.started_at)))
 
 
 async def _list_models(exchange: Exchange, permit: Permit, reply: Reply) -> Refusal | None:
@@ -350,6 +328,7 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     if reservation is not None:
         exchange.usage = _final_usage(exchange)
         exchange.charge = exchange.charge or exchange.cost()
+        exchange.overshoot = overshoot(reservation, exchange.charge)
         if reservation.lease is not None:
             rooms.settler.settle(reservation.lease, exchange.charge)
     if (safe := exchange.safe) is not None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
+from gateway.limits.exceptions import Exemption
+from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
+from gateway.limits.usage import Row
 from gateway.policy.compiled import Key, KeySecret, RedactionProfile
 from gateway.reading import Ask
 from gateway.redaction.spans import Span
@@ -39,8 +41,13 @@ class LimitStore(Protocol):
     async def admit(self, claim: Claim) -> Lease | Denial:
         """Reserve. A claim with the same request id is counted once. Raises StoreFailure."""
 
-    async def settle(self, lease: Lease, charge: Charge) -> None:
-        """Replace the reservation by the charge, exactly once; a second call is a no-op. Raises StoreFailure."""
+    async def grow(self, lease: Lease, tokens: int, nano_usd: int) -> Denial | None:
+        """Let the lease's sliced limits hold so much in all; or the first that cannot, and nothing changes. Asked
+        again, nothing more is taken. Raises StoreFailure."""
+
+    async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
+        """Replace the reservation by the charge, exactly once; a second call is a no-op. What it says is which
+        `warn_at` shares that passed. Raises StoreFailure."""
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """Push the leases' expiry out while their exchanges are open. Raises StoreFailure."""
@@ -50,6 +57,16 @@ class LimitStore(Protocol):
 
     async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
         """How limits stand now; changes nothing. Raises StoreFailure."""
+
+    async def usage(self, tenant: str, since: int) -> Sequence[Row]:
+        """The usage rows of a tenant from a day on (20261124). Raises StoreFailure."""
+
+    async def exempt(self, tenant: str, scope: Scope, asked: Exemption) -> Exemption:
+        """Raise, reset or lift the one limit of `scope`, for all processes at once; what was done. Raises
+        StoreFailure."""
+
+    async def exemptions(self, tenant: str) -> Sequence[Exemption]:
+        """The exceptions that stand. Raises StoreFailure."""
 
     async def ping(self) -> None:
         """Raises StoreFailure when the store cannot be reached."""

@@ -7,7 +7,7 @@ OpenTelemetry's GenAI conventions where one exists (open-telemetry/semantic-conv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -15,7 +15,9 @@ from gateway import __version__
 from gateway.endpoints import OTHER
 from gateway.errors import Reason
 from gateway.exchange import Exchange
+from gateway.limits.answer import raised_words
 from gateway.limits.reservation import Basis
+from gateway.limits.scopes import Remaining
 
 UNKNOWN = "(unknown)"  # for a client's word that means nothing here: it might be a secret in a wrong place
 QUOTING = frozenset({Reason.UNKNOWN_MODEL, Reason.UNKNOWN_PATH})  # refusals whose messages quote such a word
@@ -38,6 +40,8 @@ _NAMES = {
     "flags": "gateway.flags", "error": "error.type", "message": "gateway.message", "failure": "gateway.failure",
     "estimate_input": "gateway.estimate.input_tokens", "estimate_output": "gateway.estimate.output_tokens",
     "estimate_usd": "gateway.estimate.cost_usd", "estimate_by": "gateway.estimate.by", "store": "gateway.store",
+    "overshoot_tokens": "gateway.overshoot.tokens", "overshoot_nano_usd": "gateway.overshoot.nano_usd",
+    "cut": "gateway.cut", "exceptions": "gateway.exceptions", "shadow": "gateway.shadow", "capped": "gateway.capped",
     "input_tokens": "gen_ai.usage.input_tokens", "output_tokens": "gen_ai.usage.output_tokens",
     "cached": "gen_ai.usage.cache_read.input_tokens", "cache_write": "gen_ai.usage.cache_creation.input_tokens",
     "reasoning": "gen_ai.usage.reasoning.output_tokens", "basis": "gateway.usage.basis",
@@ -106,6 +110,12 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     estimate_usd: float | None = None
     estimate_by: str | None = None  # what the input was counted or bounded by
     store: str | None = None
+    overshoot_tokens: int | None = None  # beyond what was held of budgets
+    overshoot_nano_usd: int | None = None
+    cut: str | None = None  # the budget that ended the answer before its time, and where it is written
+    exceptions: tuple[str, ...] = ()  # limits that an exception had raised
+    shadow: tuple[str, ...] = ()  # limits that are only watched, and would have refused
+    capped: int | None = None  # output tokens of each choice that a budget let leave
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached: int | None = None
@@ -216,8 +226,15 @@ def _say_use(record: Record, exchange: Exchange) -> None:
         estimate, lease = reservation.estimate, reservation.lease
         record.estimate_input, record.estimate_output = estimate.input_tokens, estimate.output_tokens
         record.estimate_usd, record.estimate_by = estimate.nano_usd / 1e9, estimate.by
-        if lease is not None:
+        record.capped = reservation.cap
+        if lease is not None and reservation.counted:
             record.store = "local" if lease.local else "store"
+            _say_limits(record, lease.remaining)
+    elif exchange.refusal is not None:
+        _say_limits(record, exchange.refusal.remaining)
+    record.overshoot_tokens, record.overshoot_nano_usd = (amount or None for amount in exchange.overshoot)
+    if (cut := exchange.cut) is not None:
+        record.cut = f"{cut.limit.name} of {cut.scope.id} ({cut.limit.rule})"
     if (usage := exchange.usage) is not None:
         record.basis, record.counted_by = usage.basis, exchange.counted_by
         if usage.basis is not Basis.NOTHING:
@@ -241,3 +258,9 @@ def _say_use(record: Record, exchange: Exchange) -> None:
         record.reply_parts, record.reply_bytes, record.reply_spans = reply.parts, reply.bytes, reply.spans
         record.reply_ms = round(reply.milliseconds, 3)
         record.reply_unscanned, record.reply_failed = reply.unscanned, reply.failed
+
+
+def _say_limits(record: Record, standing: Iterable[Remaining]) -> None:
+    exceptions = [raised_words(one.limit, one.scope) for one in standing if one.limit.until]
+    record.exceptions = tuple(exceptions)
+    record.shadow = tuple(f"{one.limit.name} of {one.scope} ({one.limit.rule})" for one in standing if one.over)

@@ -20,6 +20,8 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "serve": ("gateway.cli.serve", "serve", "Start the gateway."),
         "check": ("gateway.cli.check", "check", "Check settings and policies, offline; every mistake at once."),
         "keys": ("gateway.cli.keys", "keys", "Make keys for applications."),
+        "usage": ("gateway.cli.usage", "usage", "Say what was used, by day."),
+        "limits": ("gateway.cli.limits", "limits", "See how a key stands; raise or reset a limit for a time."),
         "explain": ("gateway.cli.explain", "explain", "Say what would be decided, or what was, and by which line."),
         "doctor": ("gateway.cli.doctor", "doctor", "Reach the store and every provider, and say what is found."),
         "tokenizers": (

@@ -2,21 +2,26 @@
 --
 -- KEYS  1 leases by expiry (zset)  2 leases (hash)  3 tombstone of this request  4 epoch  5… one per scope
 -- ARGV  1 request id  2 tokens  3 nano-USD  4 lease µs  5 now ('' = Redis' own)  6 epoch to begin with
---       7 'admit' or 'standing'  8… per scope, as MessagePack: {ttl s, from µs, till µs, {limit…}},
---       a limit: {kind, unit, amount, burst, shadow, label, end µs};  kind: b bucket, o open, d m a calendar
+--       7 'admit' or 'standing'  8 tokens and 9 nano-USD that sliced limits hold at first
+--       10 usage row, as MessagePack: {key, name}, or ''
+--       11… per scope, as MessagePack: {ttl s, from µs, till µs, {limit…}},
+--       a limit: {kind, unit, amount, burst, shadow, label, end µs, sliced, {amount to warn at…}};
+--       kind: b bucket, o open, d m a calendar
 -- Returns {1 admitted | 2 was admitted before, now, epoch, standing…}
 --         {0 refused, now, scope, limit, current, reserved, wanted, wait µs or -1, never, standing…}
 --         {-1 a period is over: come again with those of `now`, now}  {3 request id is done with, now}
 --         {4 standing, now, standing…}
--- standing: per limit what remains and, for buckets, µs until it is full again
+-- standing: per limit what remains and, for buckets, µs until it is full again; then, for limits that an exception
+-- has raised: number, amount, µs until when; and for limits that are only watched and would have refused: number, -1, 0
 
 local request, lease, begin, only = ARGV[1], tonumber(ARGV[4]), ARGV[6], ARGV[7] == 'standing'
 local asked = {r = 1, t = tonumber(ARGV[2]), u = tonumber(ARGV[3])}
+local first = {r = 1, t = tonumber(ARGV[8]), u = tonumber(ARGV[9])}
 local now = clock(ARGV[5])
 local NEVER = 4.6e18
 local scopes, states = {}, {}
 
-for i = 8, #ARGV do
+for i = 11, #ARGV do
   local scope = cmsgpack.unpack(ARGV[i])
   if now < scope[2] or now >= scope[3] then
     return {-1, now}
@@ -24,7 +29,13 @@ for i = 8, #ARGV do
   scopes[#scopes + 1] = scope
 end
 for i = 1, #scopes do
-  states[i] = load(KEYS[4 + i])
+  local state = load(KEYS[4 + i])
+  states[i] = state
+  for _, limit in ipairs(scopes[i][4]) do
+    limit.written = limit[3]
+    limit[3], limit[4], limit.till = bound(state, limit[1], limit[2], limit[3], limit[4], now)
+    limit.wanted = (limit[8] and first or asked)[limit[2]]
+  end
 end
 
 local function in_use(state, limit)
@@ -40,6 +51,7 @@ local function in_use(state, limit)
 end
 
 local function standing(reply)
+  local special, number = {}, 0
   for i, scope in ipairs(scopes) do
     for _, limit in ipairs(scope[4]) do
       if limit[1] == 'b' then
@@ -50,6 +62,18 @@ local function standing(reply)
         reply[#reply + 1] = limit[3] - (in_use(states[i], limit))
         reply[#reply + 1] = 0
       end
+      if limit.till > 0 then
+        special[#special + 1] = {number, limit[3], limit.till}
+      end
+      if limit.over then
+        special[#special + 1] = {number, -1, 0}
+      end
+      number = number + 1
+    end
+  end
+  for _, one in ipairs(special) do
+    for _, figure in ipairs(one) do
+      reply[#reply + 1] = figure
     end
   end
   return reply
@@ -70,10 +94,8 @@ local worst, rank = nil, 0
 for i, scope in ipairs(scopes) do
   for j, limit in ipairs(scope[4]) do
     local kind, unit, amount, burst, state = limit[1], limit[2], limit[3], limit[4], states[i]
-    local wanted, current, reserved, wait, height = asked[unit], 0, 0, -1, 0
-    if limit[5] then
-      height = 0
-    elseif kind == 'b' then
+    local wanted, current, reserved, wait, height = limit.wanted, 0, 0, -1, 0
+    if kind == 'b' then
       local level = leak(state, unit, amount, now)
       local over = level + wanted * TICK - burst * TICK
       current = math.ceil(level / TICK)
@@ -98,7 +120,9 @@ for i, scope in ipairs(scopes) do
         end
       end
     end
-    if height > rank then
+    if limit[5] then
+      limit.over = height > 0 -- only watched
+    elseif height > rank then
       rank = height
       worst = {0, now, i, j, current, reserved, wanted, wait, height == NEVER and 1 or 0}
     end
@@ -118,9 +142,9 @@ for i, scope in ipairs(scopes) do
   local key, state, changes, taken = KEYS[4 + i], states[i], {}, {}
   for _, limit in ipairs(scope[4]) do
     local kind, unit, amount = limit[1], limit[2], limit[3]
-    local wanted, label, mark = asked[unit], 0, 0
+    local wanted, label, mark = limit.wanted, 0, 0
     if kind == 'b' then
-      if limit[5] and leak(state, unit, amount, now) + wanted * TICK > limit[4] * TICK then
+      if limit.over then
         wanted, mark = 0, -1 -- an enforced limit would have refused, and taken nothing
       else
         mark = take(state, changes, unit, amount, wanted, now)
@@ -132,18 +156,26 @@ for i, scope in ipairs(scopes) do
       local used = kind .. unit .. 'u'
       put(state, changes, used, state[used] or 0)
     end
-    taken[#taken + 1] = {kind, unit, amount, label, mark, wanted}
+    taken[#taken + 1] = {kind, unit, kind == 'b' and amount or limit.written, label, mark, wanted}
+    if limit[8] or limit[9] then
+      taken[#taken][7] = limit[8]
+      taken[#taken][8] = limit[9]
+    end
   end
   if #taken > 0 then
     put(state, changes, 'f', (state.f or 0) + 1)
     save(key, changes)
     if scope[1] > 0 then
-      redis.call('EXPIRE', key, scope[1])
+      redis.call('EXPIRE', key, math.max(scope[1], math.ceil(((state.e or 0) - now) / 1000000)))
     else
       redis.call('PERSIST', key)
     end
     record[#record + 1] = {key, taken}
   end
+end
+if ARGV[10] ~= '' then
+  local row = cmsgpack.unpack(ARGV[10])
+  record[#record + 1] = {row[1], row[2], first.t, first.u}
 end
 redis.call('ZADD', KEYS[1], int(now + lease), request)
 redis.call('HSET', KEYS[2], request, cmsgpack.pack(record))

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from gateway.errors import Reason, Refusal
 from gateway.limits.reservation import Estimate
 from gateway.limits.scopes import NANO, Denial, Limit, Remaining, Unit, Window
+from gateway.limits.windows import FOREVER, MICRO
 
 _PERIODS = {Window.MINUTE: "per minute", Window.DAY: "per day", Window.MONTH: "per month", Window.TOTAL: "in all"}
 _HEADERS = (Unit.REQUESTS, Unit.TOKENS)
 
 
-def denied(denial: Denial, estimate: Estimate) -> Refusal:
-    """The refusal of a denial. It names limit, scope, what stands now, and when it could pass."""
+def denied(denial: Denial, estimate: Estimate, decision: str = "") -> Refusal:
+    """The refusal of a denial. It names limit, scope, what stands now, when it could pass, and the decision that
+    `gateway explain` resolves."""
     limit = denial.limit
     param = "requests" if limit.unit is Unit.REQUESTS else "tokens" if limit.unit is Unit.TOKENS else None
     if denial.never:
@@ -29,6 +32,8 @@ def denied(denial: Denial, estimate: Estimate) -> Refusal:
     else:
         reason, wait, param = Reason.OVER_BUDGET, denial.retry_after, None
         message = _spent(denial)
+    if decision:
+        message += f" (decision {decision})"
     return Refusal(reason, message, param, limit.rule, wait, remaining=denial.remaining)
 
 
@@ -57,6 +62,32 @@ def tightest(remaining: Sequence[Remaining], unit: Unit) -> Remaining | None:
     return min(
         of_unit, key=lambda one: (one.remaining, -(math.inf if one.reset is None else one.reset)), default=None
     )  # fmt: skip
+
+
+def raised_words(limit: Limit, scope: str) -> str:
+    """What an exception has made of a limit, and until when."""
+    return f"{_about(limit, scope)} is {_amount(limit)}"
+
+
+def moment(micros: int) -> str:
+    """An instant in µs as text."""
+    return datetime.fromtimestamp(micros / MICRO, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _amount(limit: Limit) -> str:
+    """The amount as it holds, and what an exception has to do with it."""
+    text = quantity(limit.amount, limit.unit)
+    if not limit.until:
+        return text
+    until = "for good" if limit.until >= FOREVER else f"until {moment(limit.until)}"
+    return f"{text} (an exception {until}; {quantity(limit.written, limit.unit)} by the policy)"
+
+
+def cut_words(denial: Denial) -> str:
+    """Why an answer ended before its time."""
+    limit = denial.limit
+    about = _about(limit, denial.scope.id)
+    return f"answer ended by the gateway: {about} is {_amount(limit)}, and it is used up"
 
 
 def duration(seconds: float) -> str:
@@ -104,11 +135,12 @@ def _limited(denial: Denial, estimate: Estimate) -> str:
             f"Rate limit reached: {about} is {limit.amount}, and {denial.current} requests are open. "
             "Try again when one ends."
         )
+    amount = _amount(limit) if limit.until else str(limit.amount)
     wait = f" Please try again in {duration(denial.retry_after)}." if denial.retry_after is not None else ""
     burst = limit.burst or limit.amount
     room = f" ({burst} at once)" if burst != limit.amount else ""
     return (
-        f"Rate limit reached: {about} is {limit.amount}{room}. In use: {denial.current}, "
+        f"Rate limit reached: {about} is {amount}{room}. In use: {denial.current}, "
         f"requested: {_wanted(denial, estimate)}.{wait}"
     )
 
@@ -118,7 +150,7 @@ def _spent(denial: Denial) -> str:
     held = f", of which open requests reserve {quantity(denial.reserved, unit)}" if denial.reserved else ""
     when = "It does not renew." if denial.retry_after is None else f"It starts anew in {duration(denial.retry_after)}."
     return (
-        f"Budget exceeded: {_about(limit, denial.scope.id)} is {quantity(limit.amount, unit)}. "
+        f"Budget exceeded: {_about(limit, denial.scope.id)} is {_amount(limit)}. "
         f"In use: {quantity(denial.current, unit)}{held}; requested: up to {quantity(denial.wanted, unit)}. {when}"
     )
 
@@ -130,6 +162,10 @@ def _never(denial: Denial, estimate: Estimate) -> str:
     advice = ""
     if limit.unit is not Unit.REQUESTS and estimate.output_tokens:
         advice = " A smaller max_tokens or a shorter prompt would fit."
+        if limit.unit is Unit.TOKENS and most > estimate.input_tokens:
+            advice = f" With this prompt max_tokens of at most {most - estimate.input_tokens} would fit."
+        elif limit.unit is Unit.TOKENS:
+            advice = " A shorter prompt would fit."
     return (
         f"This request can never fit: {_about(limit, denial.scope.id)} lets at most {fits} pass at once, and the "
         f"request may take {_wanted(denial, estimate)}.{advice}"

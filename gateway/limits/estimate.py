@@ -80,6 +80,16 @@ def _without_pictures(body: bytes) -> tuple[bytes, int]:
     return _INLINE.subn(b"", body) if b"base64" in body else (body, 0)
 
 
+def parts(permit: Permit) -> int:
+    """Choices times prompts: how many outputs there are, each with the maximum that the request names."""
+    ask = permit.ask
+    choices = ask.choices
+    for name, value in permit.edits:
+        if name == "n" and isinstance(value, int):
+            choices = value
+    return max(1, choices, _best_of(ask)) * _prompts(ask)
+
+
 def _output_tokens(permit: Permit, shape: Shape) -> int:
     """Tokens that may come, over all choices and prompts."""
     ask = permit.ask
@@ -89,11 +99,7 @@ def _output_tokens(permit: Permit, shape: Shape) -> int:
             each = value
     if each is None:
         each = shape.default_output
-    choices = ask.choices
-    for name, value in permit.edits:
-        if name == "n" and isinstance(value, int):
-            choices = value
-    return max(0, each) * max(1, choices, _best_of(ask)) * _prompts(ask)
+    return max(0, each) * parts(permit)
 
 
 def _best_of(ask: Ask) -> int:

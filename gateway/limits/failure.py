@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import structs
 
 from gateway.errors import StoreFailure
+from gateway.limits.exceptions import Exemption
 from gateway.limits.ledger import GivenUp, Ledger, amount_of, burst_of
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, OnFailure, Remaining, Scope, Window
+from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, OnFailure, Remaining, Scope, Window
+from gateway.limits.usage import Row
 from gateway.limits.windows import MICRO
 
 if TYPE_CHECKING:
@@ -119,14 +121,25 @@ class Guarded:
                 self._known[one.scope, one.limit.name] = one.remaining
         return verdict
 
-    async def settle(self, lease: Lease, charge: Charge) -> None:
+    async def grow(self, lease: Lease, tokens: int, nano_usd: int) -> Denial | None:
+        """While the store is away, what runs goes on; only `closed` ends it."""
+        if lease.local:
+            return None
+        try:
+            return await self._through(lease.claim.tenant, lambda: self._store.grow(lease, tokens, nano_usd))
+        except StoreFailure:
+            if self._mode_for(lease.claim) == "closed":
+                raise
+            return None
+
+    async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         """A lease of an outage is charged in the store as soon as that is back; its place here is free at once."""
         tenant = lease.claim.tenant
         if lease.local:
             for part in self._parts.values():
                 if tenant in part.ledgers:
                     part.ledgers[tenant].settle(lease, charge, self._micros())
-        await self._through(tenant, lambda: self._store.settle(lease, charge))
+        return await self._through(tenant, lambda: self._store.settle(lease, charge))
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """Raises StoreFailure where a part is away; the others are renewed all the same."""
@@ -167,6 +180,15 @@ class Guarded:
     async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
         return await self._through(tenant, lambda: self._store.standing(tenant, scopes))
 
+    async def usage(self, tenant: str, since: int) -> Sequence[Row]:
+        return await self._through(tenant, lambda: self._store.usage(tenant, since))
+
+    async def exempt(self, tenant: str, scope: Scope, asked: Exemption) -> Exemption:
+        return await self._through(tenant, lambda: self._store.exempt(tenant, scope, asked))
+
+    async def exemptions(self, tenant: str) -> Sequence[Exemption]:
+        return await self._through(tenant, lambda: self._store.exemptions(tenant))
+
     async def ping(self) -> None:
         """Asks the store itself, whatever the breaker says."""
         await self._store.ping()
@@ -192,9 +214,12 @@ class Guarded:
         part.succeeded(self._clock.monotonic())
         return result
 
-    def _admit_locally(self, claim: Claim, part: Part, failure: StoreFailure) -> Lease | Denial:
+    def _mode_for(self, claim: Claim) -> OnFailure:
         modes: tuple[OnFailure, ...] = (self._mode, claim.on_failure or self._mode)
-        mode = max(modes, key=lambda one: _STRICTNESS[one])
+        return max(modes, key=lambda one: _STRICTNESS[one])
+
+    def _admit_locally(self, claim: Claim, part: Part, failure: StoreFailure) -> Lease | Denial:
+        mode = self._mode_for(claim)
         if mode == "closed":
             raise failure
         lease = Lease(claim, (), local=True, epoch=LOCAL)

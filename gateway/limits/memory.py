@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.limits.exceptions import Exemption, exempt, listed
 from gateway.limits.ledger import GivenUp, Ledger
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
+from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
+from gateway.limits.slices import grow
+from gateway.limits.usage import Row
 from gateway.limits.windows import MICRO
 
 if TYPE_CHECKING:
@@ -33,8 +36,11 @@ class MemoryStore:
             raise GivenUp
         return verdict
 
-    async def settle(self, lease: Lease, charge: Charge) -> None:
-        self._ledger(lease.claim.tenant).settle(lease, charge, self._now())
+    async def grow(self, lease: Lease, tokens: int, nano_usd: int) -> Denial | None:
+        return grow(self._ledger(lease.claim.tenant), lease, tokens, nano_usd, self._now())
+
+    async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
+        return self._ledger(lease.claim.tenant).settle(lease, charge, self._now())
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
@@ -60,6 +66,15 @@ class MemoryStore:
     async def kept(self, tenant: str, name: str) -> bytes | None:
         value, until = self._kept.get((tenant, name), (None, 0))
         return value if self._now() < until else None
+
+    async def usage(self, tenant: str, since: int) -> list[Row]:
+        return self._ledger(tenant).usage.rows(tenant, since)
+
+    async def exempt(self, tenant: str, scope: Scope, asked: Exemption) -> Exemption:
+        return exempt(self._ledger(tenant), scope, asked, self._now())
+
+    async def exemptions(self, tenant: str) -> list[Exemption]:
+        return listed(self._ledger(tenant), self._now())
 
     async def ping(self) -> None:
         """Memory is always there."""

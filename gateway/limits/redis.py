@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.errors import StoreFailure
+from gateway.limits.exceptions import Exemption
 from gateway.limits.ledger import GivenUp
+from gateway.limits.redis_books import (
+    crossed_of,
+    days_from,
+    excepting,
+    growing,
+    is_listed,
+    refused_growth,
+    row_in,
+    rows_of,
+    standing_of,
+)
 from gateway.limits.redis_code import (
     PLANS,
     TENANTS,
@@ -36,7 +48,8 @@ from gateway.limits.redis_dial import Dial, Secret
 from gateway.limits.redis_nodes import servers_of, slot_of
 from gateway.limits.redis_pipe import Lost, ReplyError
 from gateway.limits.redis_url import Tls, parse
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining, Scope
+from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
+from gateway.limits.usage import Row
 from gateway.limits.windows import MICRO
 from gateway.telemetry.tasks import Background
 
@@ -72,6 +85,7 @@ class RedisStore:
         dial = Dial(parse(url), password=password, sentinel_password=sentinel_password, tls=tls)
         self._servers = servers_of(dial, call_seconds, background)
         self._admit, self._settle = Script.load("admit.lua"), Script.load("settle.lua")
+        self._grow, self._except = Script.load("grow.lua"), Script.load("except.lua")
         self._begin = secrets.token_hex(8).encode()
         self._me = secrets.token_hex(8).encode()
         self._tenants: dict[str, Keys] = {}
@@ -87,16 +101,15 @@ class RedisStore:
         now = self._now()
         for _ in range(3):
             plans = _plan(keys, claim.scopes, now)
-            count, keyed = admission(
-                keys, claim.request_id, claim.tokens, claim.nano_usd, plans, self._given(), self._begin
-            )
+            row = row_in(keys, claim, now)
+            count, keyed = admission(keys, claim, plans, self._given(), self._begin, row=row)
             reply = await self._ask(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             match reply[0]:
                 case 1 | 2:
                     if not self._told_of(claim.tenant):  # the link that told of it is gone
                         await self._tell(claim.tenant)
-                    left = _remaining(claim.scopes, plans, reply[3:], now)
+                    left = standing_of(claim.scopes, plans, reply[3:], now)
                     return Lease(claim, left, tuple(plan.labels for plan in plans), epoch=reply[2].decode())
                 case 0:
                     return self._denial(claim, plans, reply, now)
@@ -104,7 +117,14 @@ class RedisStore:
                     raise GivenUp
         raise StoreFailure("the store's clock jumps")
 
-    async def settle(self, lease: Lease, charge: Charge) -> None:
+    async def grow(self, lease: Lease, tokens: int, nano_usd: int) -> Denial | None:
+        """One round trip."""
+        keys = self._of(lease.claim.tenant)
+        reply = await self._ask(keys.slot, self._grow, *growing(keys, lease, tokens, nano_usd, self._given()))
+        self._learn(reply[1])
+        return refused_growth(keys, lease, reply)
+
+    async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         """One round trip; a second call for the same lease changes nothing."""
         claim = lease.claim
         keys = self._of(claim.tenant)
@@ -112,12 +132,13 @@ class RedisStore:
         for _ in range(3):
             plans = _plan(keys, claim.scopes, now)
             count, keyed = closing(
-                keys, claim.request_id, plans, b"final", charged(charge), lease.epoch, self._given()
+                keys, claim.request_id, plans, b"final", charged(charge), lease.epoch, self._given(),
+                row=row_in(keys, claim, now),
             )  # fmt: skip
             reply = await self._ask(keys.slot, self._settle, count, keyed)
             now = self._learn(reply[1])
             if reply[0] != -1:
-                return
+                return crossed_of(keys, claim.scopes, reply[2:])
         raise StoreFailure("the store's clock jumps")
 
     async def keep(self, tenant: str, name: str, value: bytes, seconds: int) -> None:
@@ -162,12 +183,45 @@ class RedisStore:
         now = self._now()
         for _ in range(3):
             plans = _plan(keys, scopes, now)
-            count, keyed = admission(keys, "", 0, 0, plans, self._given(), self._begin, b"standing")
+            claim = Claim("", tenant, tuple(scopes), 0, 0)
+            count, keyed = admission(keys, claim, plans, self._given(), self._begin, b"standing")
             reply = await self._ask(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             if reply[0] == 4:
-                return _remaining(scopes, plans, reply[2:], now)
+                return standing_of(scopes, plans, reply[2:], now)
         raise StoreFailure("the store's clock jumps")
+
+    async def usage(self, tenant: str, since: int) -> Sequence[Row]:
+        """One write, and a reply for each day."""
+        keys = self._of(tenant)
+        days = days_from(since, self._now())
+        calls = [self._servers.call(keys.slot, command(b"HGETALL", keys.prefix + b"u:%d" % day)) for day in days]
+        found = await asyncio.gather(*calls)
+        return [row for day, flat in zip(days, found, strict=True) for row in rows_of(tenant, day, flat)]
+
+    async def exempt(self, tenant: str, scope: Scope, asked: Exemption) -> Exemption:
+        """One round trip; a second one where a reset has to list what it forgave."""
+        keys = self._of(tenant)
+        arguments = excepting(keys, scope, asked, self._now(), self._given())
+        _, forgiven = await self._ask(keys.slot, self._except, *arguments)
+        if asked.kind != "reset" or not is_listed(scope, asked):
+            return asked
+        done = msgspec.structs.replace(asked, amount=int(forgiven))
+        name = f"{scope.id}|{scope.limits[0].name}|reset".encode()
+        await self._servers.call(keys.slot, command(b"HSET", keys.prefix + b"x", name, msgspec.json.encode(done)))
+        return done
+
+    async def exemptions(self, tenant: str) -> Sequence[Exemption]:
+        keys = self._of(tenant)
+        flat = await self._servers.call(keys.slot, command(b"HGETALL", keys.prefix + b"x"))
+        now, standing = self._now(), []
+        for name, text in zip(flat[::2], flat[1::2], strict=True):
+            one = msgspec.json.decode(text, type=Exemption)
+            if one.until > now:
+                standing.append(one)
+            else:
+                await self._servers.call(keys.slot, command(b"HDEL", keys.prefix + b"x", name))
+        return standing
 
     async def ping(self) -> None:
         await self._servers.call(self._index, command(b"PING"))
@@ -297,10 +351,11 @@ class RedisStore:
 
     def _denial(self, claim: Claim, plans: Sequence[Plan], reply: list[int], now: int) -> Denial:
         _, _, scope, limit, current, reserved, wanted, wait, never = reply[:9]
-        refusing = claim.scopes[scope - 1]
+        left = standing_of(claim.scopes, plans, reply[9:], now)
+        at = sum(len(one.limits) for one in claim.scopes[: scope - 1]) + limit - 1
         return Denial(
-            refusing, refusing.limits[limit - 1], current, wanted, None if wait < 0 else wait / MICRO, never == 1,
-            _remaining(claim.scopes, plans, reply[9:], now), reserved,
+            claim.scopes[scope - 1], left[at].limit, current, wanted, None if wait < 0 else wait / MICRO, never == 1,
+            left, reserved,
         )  # fmt: skip
 
 
@@ -320,17 +375,3 @@ def _plan(keys: Keys, scopes: Sequence[Scope], now: int) -> list[Plan]:
             plan = keys.plans[scope.id] = encode(keys.prefix, scope, now)
         plans.append(plan)
     return plans
-
-
-def _remaining(
-    scopes: Sequence[Scope], plans: Sequence[Plan], figures: Sequence[int], now: int
-) -> tuple[Remaining, ...]:
-    """`figures`: per limit what is left, and for buckets µs until they are full again."""
-    standing, at = [], 0
-    for scope, plan in zip(scopes, plans, strict=True):
-        name = scope.id
-        for limit, end in plan.shown:
-            reset = (figures[at + 1] / MICRO if end < 0 else (end - now) / MICRO) if end else None
-            standing.append(Remaining(name, limit, figures[at], reset))
-            at += 2
-    return tuple(standing)

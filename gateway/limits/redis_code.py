@@ -4,6 +4,7 @@ Keys, all of a tenant in one Cluster slot by the hash tag (state.lua says what a
 
     q:{tenant}:s:<scope>   one scope                    q:{tenant}:lz / :lh   open leases, by expiry / what they took
     q:{tenant}:t:<request> tombstone                    q:{tenant}:e          epoch: which life of the store this is
+    q:{tenant}:u:<day>     usage rows of a day          q:{tenant}:x          exceptions that were made
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.limits.ledger import CANCELLED, LARGEST, LEASE, TOMBSTONE, burst_of
-from gateway.limits.scopes import Charge, Limit, Scope, Unit, Window
+from gateway.limits.scopes import Charge, Claim, Limit, Scope, Unit, Window
 from gateway.limits.windows import FOREVER, MICRO, period
 
 TENANTS, PLANS = 10_000, 10_000  # and scopes of each, whose encoded form is kept
 _TTL = 172_800  # seconds an idle scope without a budget is kept: longer than any tombstone that refers to it
 _BUDGET_TTL = 34_560_000  # 400 days, as long as elapsed periods
-_KINDS = {Window.MINUTE: "b", Window.OPEN: "o", Window.DAY: "d", Window.MONTH: "m", Window.TOTAL: "a"}
-_UNITS = {Unit.REQUESTS: "r", Unit.TOKENS: "t", Unit.USD: "u"}
+KINDS = {Window.MINUTE: "b", Window.OPEN: "o", Window.DAY: "d", Window.MONTH: "m", Window.TOTAL: "a"}
+UNITS = {Unit.REQUESTS: "r", Unit.TOKENS: "t", Unit.USD: "u"}
 
 
 def bulk(value: bytes) -> bytes:
@@ -99,9 +100,12 @@ def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
     start = max((one.start for one in periods), default=0)
     end = min((one.end for one in periods), default=FOREVER)
     limits = [
-        (_KINDS[limit.window], _UNITS[limit.unit], limit.amount, burst_of(limit), limit.shadow, one.label, one.end)
+        (
+            KINDS[limit.window], UNITS[limit.unit], limit.amount, burst_of(limit), limit.shadow, one.label, one.end,
+            limit.sliced, *((limit.thresholds,) if limit.thresholds else ()),
+        )
         for limit, one in zip(scope.limits, periods, strict=True)
-    ]
+    ]  # fmt: skip
     packed = bulk(msgspec.msgpack.encode((ttl, start, end, limits)))
     ends = [
         -1 if limit.window is Window.MINUTE else one.end if limit.window in (Window.DAY, Window.MONTH) else 0
@@ -115,37 +119,39 @@ def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
 
 
 def admission(
-    keys: Keys, request_id: str, tokens: int, nano_usd: int, plans: Sequence[Plan], given: bytes, begin: bytes,
-    mode: bytes = b"admit",
+    keys: Keys, claim: Claim, plans: Sequence[Plan], given: bytes, begin: bytes, mode: bytes = b"admit",
+    row: bytes = b"",
 ) -> tuple[int, bytes]:  # fmt: skip
-    """Arguments of admit.lua behind its name, and how many there are. `given`: the time, where it is not Redis' own."""
-    request = request_id.encode()
-    taken, nano = b"%d" % cut(tokens), b"%d" % cut(nano_usd)
+    """Arguments of admit.lua behind its name, and how many there are. `given`: the time, where it is not Redis' own;
+    `row`: the usage row (`redis_books.py`)."""
+    request = claim.request_id.encode()
+    taken, nano = b"%d" % cut(claim.tokens), b"%d" % cut(claim.nano_usd)
+    first, first_nano = [b"%d" % cut(amount) for amount in claim.first()]
     scopes = len(plans)
     many = b"%d" % (4 + scopes)
-    return 12 + 2 * scopes, _ADMISSION % (
+    return 15 + 2 * scopes, _ADMISSION % (
         len(many), many, keys.before, len(keys.prefix) + 2 + len(request), keys.prefix, request, keys.epoch,
         b"".join([plan.key for plan in plans]),
-        len(request), request, len(taken), taken, len(nano), nano, _LEASE, len(given), given, len(begin), begin,
-        len(mode), mode,
+        len(request), request, len(taken), taken, len(nano), nano, LEASE_MICROS, len(given), given, len(begin), begin,
+        len(mode), mode, len(first), first, len(first_nano), first_nano, len(row), row,
         b"".join([plan.packed for plan in plans]),
     )  # fmt: skip
 
 
 def closing(
     keys: Keys, request_id: str, plans: Sequence[Plan], mode: bytes, amounts: tuple[int, int, int], epoch: str,
-    given: bytes, more_keys: Sequence[bytes] = (),
+    given: bytes, more_keys: Sequence[bytes] = (), row: bytes = b"",
 ) -> tuple[int, bytes]:  # fmt: skip
     """Arguments of settle.lua behind its name, and how many there are. `amounts` as `charged` gives them."""
     request, admitted = request_id.encode(), epoch.encode()
     tokens, nano, requests = [b"%d" % amount for amount in amounts]
     count = 4 + len(plans) + len(more_keys)
     many = b"%d" % count
-    return count + 11 + len(plans), _CLOSING % (
+    return count + 12 + len(plans), _CLOSING % (
         len(many), many, keys.before, len(keys.prefix) + 2 + len(request), keys.prefix, request, keys.epoch,
         b"".join([*[plan.key for plan in plans], *more_keys]),
         len(request), request, len(tokens), tokens, len(nano), nano, len(requests), requests, len(given), given,
-        len(mode), mode, _LEASE, len(admitted), admitted, _TOMBSTONE, _CANCELLED,
+        len(mode), mode, LEASE_MICROS, len(admitted), admitted, _TOMBSTONE, _CANCELLED, len(row), row,
         b"".join([plan.packed for plan in plans]),
     )  # fmt: skip
 
@@ -168,10 +174,10 @@ def keys_of(tenant: str, slot_of: Callable[[bytes], int] = lambda _: 0) -> Keys:
     return Keys(slot_of(prefix), prefix, bulk(prefix + b"lz") + bulk(prefix + b"lh"), bulk(prefix + b"e"))
 
 
-_LEASE = bulk(b"%d" % LEASE)
+LEASE_MICROS = bulk(b"%d" % LEASE)
 _TOMBSTONE = bulk(b"%d" % (TOMBSTONE // MICRO))
 _CANCELLED = bulk(b"%d" % (CANCELLED // MICRO))
 _ARGUMENT = b"$%d\r\n%b\r\n"
 _KEYS = _ARGUMENT + b"%b$%d\r\n%bt:%b\r\n%b%b"  # how many, expiries and leases, tombstone, epoch, scopes
-_ADMISSION = _KEYS + 3 * _ARGUMENT + b"%b" + 3 * _ARGUMENT + b"%b"
-_CLOSING = _KEYS + 6 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b%b%b"
+_ADMISSION = _KEYS + 3 * _ARGUMENT + b"%b" + 6 * _ARGUMENT + b"%b"
+_CLOSING = _KEYS + 6 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b%b" + _ARGUMENT + b"%b"

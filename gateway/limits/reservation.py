@@ -7,10 +7,14 @@ end what was not used. `Basis` says how sure the final charge is.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.limits.scopes import Lease
+
+if TYPE_CHECKING:
+    from gateway.limits.line import Line
 
 BOUND = "bytes"  # input: a token for each byte, which no text exceeds
 ESTIMATED = "estimate"  # input: what text of its kind comes to at most, unless it was made to exceed it
@@ -53,7 +57,16 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """Evidence that every limit was asked and holds the estimate. `lease` is None where no limit applies."""
+    """Evidence that every limit was asked and holds the estimate. `lease` is None where no limit applies. `cap`: the
+    output tokens of each choice that the request must leave with. `line`: how far a stream may go before it asks for
+    more."""
 
     estimate: Estimate
     lease: Lease | None = None
+    cap: int | None = None
+    line: Line | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether a store holds it."""
+        return self.lease is not None and bool(self.lease.claim.scopes)

@@ -7,6 +7,7 @@ permit names, and is admitted by all of them or by none.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
@@ -61,8 +62,27 @@ class Limit:
     rule: Rule
     burst: int = 0  # only where window is MINUTE; equals amount unless given
     shadow: bool = False  # counted and reported, never enforced
-    warn_at: tuple[float, ...] = ()  # shares of amount, 0 < x < 1
+    warn_at: tuple[float, ...] = ()  # shares of amount, 0 < x < 1, rising
     at_limit: AtLimit = "finish"
+    written: int = 0  # the policy's amount, where an exception stands in its place (exceptions.py)
+    until: int = 0  # µs at which that exception ends
+
+    @property
+    def sliced(self) -> bool:
+        """Whether it is taken in slices while an answer runs: a budget of tokens or money that cuts."""
+        return self.at_limit == "cut" and self.unit is not Unit.REQUESTS and not self.shadow
+
+    @property
+    def strict(self) -> bool:
+        """Whether an answer's length is capped to what it has left: a budget of tokens or money that is strict."""
+        return self.at_limit == "strict" and self.unit is not Unit.REQUESTS and not self.shadow
+
+    @property
+    def thresholds(self) -> tuple[int, ...]:
+        """The amounts at which the store warns, each once a period; rates are watched by the process (warnings.py)."""
+        if self.window in (Window.MINUTE, Window.OPEN):
+            return ()
+        return tuple(math.ceil(share * self.amount) for share in self.warn_at)
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -83,16 +103,38 @@ class Claim(msgspec.Struct, frozen=True):
     tokens: int  # input + the output that may come
     nano_usd: int
     on_failure: OnFailure | None = None  # where the tenant is stricter than the process (`failure.py`)
+    first_tokens: int | None = None  # what sliced limits hold at first; None: all of it
+    first_nano_usd: int | None = None
+    row: str = ""  # whose daily usage it is (usage.py); "": nobody's
+    time_zone: str = "UTC"  # of the row's day
+
+    def first(self) -> tuple[int, int]:
+        """Tokens and nano-USD that sliced limits hold at first."""
+        return (
+            self.tokens if self.first_tokens is None else self.first_tokens,
+            self.nano_usd if self.first_nano_usd is None else self.first_nano_usd,
+        )
 
 
 class Remaining(msgspec.Struct, frozen=True):
     """How one limit stands after an admit: `remaining` may be negative where usage exceeded its estimate.
-    `reset` is in seconds: until the bucket is full again, or until the calendar period ends (None: never)."""
+    `reset` is in seconds: until the bucket is full again, or until the calendar period ends (None: never). `over`: a
+    limit that is only watched, and would have refused."""
 
     scope: str
     limit: Limit
     remaining: int
     reset: float | None
+    over: bool = False
+
+
+class Crossed(msgspec.Struct, frozen=True):
+    """A budget whose use has passed one of its `warn_at` shares; told once for each share and period."""
+
+    scope: str
+    limit: Limit
+    share: float
+    used: int
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -3,21 +3,50 @@
 -- KEYS  1 leases by expiry (zset)  2 leases (hash)  3 tombstone of this request  4 epoch  5… one per scope
 -- ARGV  1 request id  2 tokens  3 nano-USD  4 requests  5 now ('' = Redis' own)  6 'final', 'expire' or 'renew'
 --       7 lease µs  8 epoch that admitted ('' = unknown)  9 seconds for tombstones  10 seconds for cancelled ones
---       11… per scope, as in admit.lua
+--       11 usage row, as in admit.lua  12… per scope, as in admit.lua
 -- Returns {what, now}: 0 nothing to do · 1 settled, expired or renewed · 2 an expired lease corrected
 --         3 charged though this life of the store never admitted it · -1 a period is over, come again
+--         then, for each amount to warn at that was passed: key, kind and unit, which one, used
 
 local request, mode, admitted = ARGV[1], ARGV[6], ARGV[8]
 local actual = {t = tonumber(ARGV[2]), u = tonumber(ARGV[3]), r = tonumber(ARGV[4])}
 local now = clock(ARGV[5])
+local warned = {}
+
+-- Each amount to warn at is told once a period.
+local function watch(key, state, changes, kind, unit, amounts)
+  local used, name = state[kind .. unit .. 'u'] or 0, 'w' .. kind .. unit
+  for at = (state[name] or 0) + 1, #amounts do
+    if used < amounts[at] then
+      break
+    end
+    put(state, changes, name, at)
+    for _, figure in ipairs({key, kind .. unit, at, used}) do
+      warned[#warned + 1] = figure
+    end
+  end
+end
+
+local function reply(what)
+  return {what, now, unpack(warned)}
+end
 
 -- Charge what one lease took; `expired`: as reserved. `corrected`: it was charged as reserved before.
 local function apply(record, expired, corrected)
   for _, scope in ipairs(record) do
     local key, changes = scope[1], {}
-    local state = load(key)
-    for _, limit in ipairs(scope[2]) do
-      local kind, unit, rate, label, mark, reserved = unpack(limit)
+    local rowed = type(scope[2]) == 'string'
+    local state = rowed and {} or load(key)
+    if rowed then
+      local tokens, usd = expired and scope[3] or actual.t, expired and scope[4] or actual.u
+      if corrected then
+        add_usage(scope, 0, tokens - scope[3], usd - scope[4])
+      else
+        add_usage(scope, expired and 1 or actual.r, tokens, usd)
+      end
+    end
+    for _, limit in ipairs(rowed and {} or scope[2]) do
+      local kind, unit, rate, label, mark, reserved, _, amounts = unpack(limit, 1, 8)
       local amount = expired and reserved or actual[unit]
       if kind == 'b' then
         if mark ~= -1 and amount < reserved then
@@ -31,9 +60,12 @@ local function apply(record, expired, corrected)
         else
           charge(key, state, changes, kind, label, unit, amount, reserved)
         end
+        if amounts and not expired and state[kind] == label then
+          watch(key, state, changes, kind, unit, amounts)
+        end
       end
     end
-    if not corrected then
+    if not corrected and not rowed then
       put(state, changes, 'f', (state.f or 0) - 1)
     end
     save(key, changes)
@@ -58,7 +90,7 @@ if packed then
     -- Admitted elsewhere while this admission was on its way: the same settlement, sent again, must not charge anew.
     redis.call('SET', KEYS[3], 'done', 'EX', ARGV[9])
   end
-  return {1, now}
+  return reply(1)
 end
 if mode ~= 'final' then
   return {0, now}
@@ -71,7 +103,7 @@ end
 if tomb then
   redis.call('SET', KEYS[3], 'done', 'KEEPTTL')
   apply(cmsgpack.unpack(tomb), false, true)
-  return {2, now}
+  return reply(2)
 end
 if admitted == '' then
   -- Nobody knows whether it was admitted. If its admission is still under way, it must not come to life any more.
@@ -83,23 +115,29 @@ if admitted == redis.call('GET', KEYS[4]) then
 end
 
 -- The store came back empty: charge the calendar periods of now with what another life of it admitted.
-for i = 11, #ARGV do
+for i = 12, #ARGV do
   local scope = cmsgpack.unpack(ARGV[i])
   if now < scope[2] or now >= scope[3] then
     return {-1, now}
   end
 end
-for i = 11, #ARGV do
+for i = 12, #ARGV do
   local scope = cmsgpack.unpack(ARGV[i])
-  local key, changes = KEYS[i - 6], {}
+  local key, changes = KEYS[i - 7], {}
   local state = load(key)
   for _, limit in ipairs(scope[4]) do
     if limit[1] ~= 'b' and limit[1] ~= 'o' then
       local label = roll(key, state, changes, limit[1], limit[6])
       charge(key, state, changes, limit[1], label, limit[2], actual[limit[2]], 0)
+      if limit[9] and state[limit[1]] == label then
+        watch(key, state, changes, limit[1], limit[2], limit[9])
+      end
     end
   end
   save(key, changes)
 end
-redis.call('SET', KEYS[3], 'done', 'EX', ARGV[9])
-return {3, now}
+if ARGV[11] ~= '' then
+  add_usage(cmsgpack.unpack(ARGV[11]), actual.r, actual.t, actual.u)
+end
+redis.call('SET', KEYS[3], 'done', 'EX', admitted == 'free' and ARGV[10] or ARGV[9])
+return reply(3)

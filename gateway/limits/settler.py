@@ -17,7 +17,8 @@ import structlog
 
 from gateway.errors import StoreFailure
 from gateway.limits.ledger import CANCELLED, TOMBSTONE
-from gateway.limits.scopes import Charge, Lease
+from gateway.limits.scopes import Charge, Claim, Crossed, Lease
+from gateway.limits.warnings import Rates
 from gateway.limits.windows import MICRO
 
 if TYPE_CHECKING:
@@ -56,12 +57,15 @@ class _Due:
 
 
 class Settler:
-    """The port Settler, and the tasks behind it. `draw` is uniform in [0, 1)."""
+    """The port Settler, and the tasks behind it. `draw` is uniform in [0, 1); `crossed` hears of each `warn_at` share
+    that was passed, and of the claim that did."""
 
     def __init__(
-        self, store: LimitStore, background: Background, clock: Clock, *, draw: Callable[[], float] = random.random
-    ) -> None:
+        self, store: LimitStore, background: Background, clock: Clock, *, draw: Callable[[], float] = random.random,
+        crossed: Callable[[Crossed, Claim], None] = lambda _, __: None,
+    ) -> None:  # fmt: skip
         self._store, self._background, self._clock, self._draw = store, background, clock, draw
+        self._crossed, self._rates = crossed, Rates()
         self._open: dict[str, tuple[float, Lease]] = {}
         self._due: list[_Due] = []
         self._number = 0
@@ -92,7 +96,10 @@ class Settler:
 
     def opened(self, lease: Lease) -> None:
         self.start()
-        self._open[lease.claim.request_id] = (self._clock.monotonic(), lease)
+        now = self._clock.monotonic()
+        self._open[lease.claim.request_id] = (now, lease)
+        for one in self._rates.crossed(lease.remaining, now):
+            self._crossed(one, lease.claim)
 
     def settle(self, lease: Lease, charge: Charge) -> None:
         self.start()
@@ -148,7 +155,7 @@ class Settler:
 
     async def _bring(self, due: _Due) -> None:
         try:
-            await self._store.settle(due.lease, due.charge)
+            passed = await self._store.settle(due.lease, due.charge)
         except StoreFailure:
             now = self._clock.monotonic()
             # An admission that was given up matters as long as it could still come to life; a lease, as long as a
@@ -166,6 +173,8 @@ class Settler:
             return
         due.flying = False
         self.counts.settled += 1
+        for one in passed:
+            self._crossed(one, due.lease.claim)
 
     def _lose(self, due: _Due) -> None:
         self.counts.lost += 1

@@ -3,6 +3,8 @@
 -- A scope's state is one hash. Buckets: l<unit> level, a<unit> µs of the level, g<unit> tokens ever taken. f: open
 -- leases. A calendar window (d, m, a): <window> its label, <window><unit>u used, <window><unit>r reserved.
 -- <scope>:<window><label> holds what was charged to an elapsed period. Units: r requests, t tokens, u nano-USD.
+-- w<window><unit> how many `warn_at` shares were told. Exceptions of a limit (exceptions.py): x<kind><unit> the amount
+-- it is raised to, X… until when; y<kind><unit> what it has on top, Y… until when; e the last end of all of them.
 --
 -- Numbers are doubles, exact up to 2^53. They are written with %.0f: tostring() keeps 14 digits, and µs have 16.
 
@@ -33,6 +35,18 @@ end
 local function leak(state, unit, rate, now)
   local elapsed = math.max(0, now - (state['a' .. unit] or 0))
   return math.max(0, (state['l' .. unit] or 0) - elapsed * rate)
+end
+
+-- A limit's amount and burst as they hold now, and until when an exception has it so (0: none has).
+local function bound(state, kind, unit, amount, burst, now)
+  local name, till = kind .. unit, 0
+  if (state['X' .. name] or 0) > now and state['x' .. name] > amount then
+    amount, till = state['x' .. name], state['X' .. name]
+  end
+  if (state['Y' .. name] or 0) > now and state['y' .. name] > 0 then
+    amount, till = amount + state['y' .. name], math.max(till, state['Y' .. name])
+  end
+  return amount, till > 0 and math.max(burst, amount) or burst, till
 end
 
 local function save(key, changes)
@@ -84,6 +98,9 @@ local function roll(key, state, changes, window, label)
       put(state, changes, window .. unit .. 'u', 0)
       put(state, changes, window .. unit .. 'r', 0)
     end
+    if state['w' .. window .. unit] then
+      put(state, changes, 'w' .. window .. unit, 0)
+    end
   end
   put(state, changes, window, label)
   return label
@@ -100,4 +117,14 @@ local function charge(key, state, changes, window, label, unit, amount, release)
     redis.call('HINCRBY', closed, unit, int(amount))
     redis.call('EXPIRE', closed, KEEP)
   end
+end
+
+-- Add to a usage row: {key of the day, name of the row}.
+local function add_usage(row, requests, tokens, nano_usd)
+  for unit, amount in pairs({r = requests, t = tokens, u = nano_usd}) do
+    if amount ~= 0 then
+      redis.call('HINCRBY', row[1], unit .. row[2], int(amount))
+    end
+  end
+  redis.call('EXPIRE', row[1], KEEP)
 end

@@ -156,6 +156,7 @@ class Key:
     disabled: tuple[Disabled, ...] = ()  # the key's own, its team's, its tenant's
     unknown_objects: Literal["allow", "deny"] | None = None  # None: as the provider's credentials are shared or not
     on_failure: Literal["closed", "bounded", "open"] | None = None  # where the tenant is stricter than the process
+    time_zone: str = "UTC"  # of its days: its tenant's
     model_rules: tuple[Rule, ...] = ()  # the lines behind `models`, group by group
     endpoint_rules: tuple[Rule, ...] = ()  # likewise
 

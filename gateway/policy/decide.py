@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 
 from gateway.errors import Reason, Refusal
 from gateway.identity.principal import Principal
+from gateway.identity.standing import scope_mark
 from gateway.limits.scopes import Scope, Unit
 from gateway.policy.compiled import Disabled, Key, Model, PolicySet, ScopeTemplate, Version
 from gateway.policy.inner import FormGuard, form_refusal, inner_refusal
@@ -207,14 +207,9 @@ def _scopes(templates: Iterable[ScopeTemplate], ask: Ask, models: tuple[tuple[Mo
         elif template.each is not None:
             who = ask.user if template.each == "user" else ask.session
             if who is not None:
-                yield Scope(f"{template.id}:{_mark(who)}", template.limits, template.time_zone)
+                yield Scope(f"{template.id}:{scope_mark(who)}", template.limits, template.time_zone)
         else:
             yield Scope(template.id, template.limits, template.time_zone)
-
-
-def _mark(who: str) -> str:
-    """A counter's name must not hold a person's."""
-    return hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def _unpriced(

@@ -8,16 +8,9 @@ from typing import Any
 from gateway.errors import Rule
 from gateway.policy.entries import Entries, Entry, Rules
 
-_COUNTED = (("limits", "*", "warn_at"), ("budget", "*", "warn_at"), ("budget", "*", "at_limit"))
-_LEVEL = (
-    *_COUNTED,
-    *(("per_model", "*", *path) for path in _COUNTED),
-    *(("each", "*", *path) for path in _COUNTED),
-    ("drop_params",),
-)
+_LEVEL = (("drop_params",),)
 # Section → paths in one of its tables; * is any one name.
 NOT_ENFORCED: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "defaults": _COUNTED,
     "tenants": _LEVEL,
     "teams": _LEVEL,
     "keys": _LEVEL,
@@ -25,7 +18,7 @@ NOT_ENFORCED: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 # What holds in this version already: to write it is no wish that stays open.
 _IN_FORCE: Mapping[str, object] = {
-    "at_limit": "finish", "drop_params": False, "fallback": [], "warn_at": [],
+    "drop_params": False, "fallback": [],
 }  # fmt: skip
 
 

@@ -84,6 +84,7 @@ class Levels:
             ),
             unknown_objects=_strictest([one.unknown_objects for one in tables]),
             on_failure=tenant.table.on_failure if tenant is not None else None,
+            time_zone=tenant.table.time_zone if tenant is not None else "UTC",
         )
 
     def _levels(self, name: str, entry: Entry) -> tuple[str, list[_Level]]:
@@ -169,7 +170,7 @@ class Levels:
                 at_limit: Literal["finish", "cut", "strict"] = one.at_limit if where == "budget" else "finish"
                 yield Limit(
                     name, unit, window, one.limit, self._rules.at(entry, *at, where, name), burst, one.shadow,
-                    tuple(one.warn_at), at_limit,
+                    tuple(sorted(set(one.warn_at))), at_limit,
                 )  # fmt: skip
 
     def _request_of(self, level: _Level) -> RequestRules:

@@ -37,6 +37,18 @@ def govern(rules: RequestRules, ask: Ask) -> Edits | Refusal:
     return tuple(_edits(rules, ask))
 
 
+def capped(edits: Edits, ask: Ask, cap: int) -> Edits:
+    """The edits with every maximum of output at most `cap`, and one set where the request has none."""
+    set_here = dict(edits)
+    shape = SHAPES.get(ask.endpoint.shape)
+    names = [own for own in OUTPUT_NAMES if own in set_here or _is_set(ask, own)]
+    for own in names or (shape.output_names[:1] if shape is not None else ()):
+        value = set_here[own] if own in set_here else _decoded(ask, own) if _is_set(ask, own) else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or value > cap:
+            set_here[own] = cap
+    return tuple(set_here.items())
+
+
 def _is_set(ask: Ask, name: str) -> bool:
     raw = ask.fields.get(name)
     return raw is not None and bytes(raw) != b"null"

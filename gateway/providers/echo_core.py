@@ -21,6 +21,7 @@ from gateway.providers import echo_shapes as shapes
 CREATED = 1_700_000_000
 DIMENSIONS = 8
 WORDS_IN_CHUNK = 3
+BYTES = 4  # of a token
 _STATUS = re.compile(r"status-(\d{3})")
 _CHUNK = re.compile(r"chunk-(\d{1,5})")
 _PIECE = re.compile(r"piece-(\d{1,4})")
@@ -36,6 +37,8 @@ class Behaviour:
     breaks: bool = False
     rubbish: bool = False
     usage: bool = True
+    says: object = None  # what stands in the place of the usage's numbers
+    bounded: bool = False  # keeps to the maximum of output that it is given
     error_event: bool = False
     delay: float = 0.0  # before the first byte
     gap: float = 0.0  # between two chunks
@@ -63,6 +66,12 @@ def behaviour_of(model: str, headers: Mapping[str, str]) -> Behaviour:
         "break": Behaviour(breaks=True),
         "rubbish": Behaviour(rubbish=True),
         "no-usage": Behaviour(usage=False),
+        "usage-negative": Behaviour(says=-5),
+        "usage-absurd": Behaviour(says=10**15),
+        "usage-large": Behaviour(says=50_000),
+        "usage-fraction": Behaviour(says=1.5),
+        "usage-text": Behaviour(says="12"),
+        "bounded": Behaviour(bounded=True),
         "error-event": Behaviour(error_event=True),
         "slow": Behaviour(delay=1.0, gap=0.05),
     }
@@ -162,10 +171,13 @@ def _model_answer(path: str, asked: dict[str, Any], model: str, behaviour: Behav
         return _named(path, asked, model, behaviour)
     chat = path == "/chat/completions"
     text = _last_user(asked) if chat else _prompt(asked)
+    text = _bounded(text, asked) if behaviour.bounded else text
     call = _tool_call(asked, text) if chat else None
     written = call["function"]["arguments"] if call is not None else text
     usage = {"prompt_tokens": _tokens(_all_text(asked)), "completion_tokens": _tokens(written)}
     usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+    if behaviour.says is not None:
+        usage = dict.fromkeys(usage, behaviour.says)  # type: ignore[arg-type]  # a provider that says no number
     choices = asked.get("n") if isinstance(asked.get("n"), int) and 0 < asked["n"] <= 128 else 1
     kind = "chat.completion" if chat else "text_completion"
     envelope = {"id": "chatcmpl-echo" if chat else "cmpl-echo", "object": kind, "created": CREATED, "model": model}
@@ -184,6 +196,7 @@ def _model_answer(path: str, asked: dict[str, Any], model: str, behaviour: Behav
 def _named(path: str, asked: dict[str, Any], model: str, behaviour: Behaviour) -> Reply:
     """Responses and messages: their events have names."""
     text = shapes.asked_text(asked, last=True)
+    text = _bounded(text, asked) if behaviour.bounded else text
     call = shapes.asked_call(asked, text)
     written = shapes.written(call, text)
     usage = {
@@ -204,6 +217,12 @@ def _named(path: str, asked: dict[str, Any], model: str, behaviour: Behaviour) -
             return _json(shapes.message(model, block, told), behaviour)
         events = [_named_event(one) for one in shapes.message_events(model, block, pieces, told)]
     return _streamed(events, behaviour, _NAMED[path])
+
+
+def _bounded(text: str, asked: dict[str, Any]) -> str:
+    names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+    most = next((asked[name] for name in names if isinstance(asked.get(name), int)), None)
+    return text if most is None else text.encode()[: BYTES * most].decode("utf-8", "ignore")
 
 
 def _choice(chat: bool, index: int, text: str, call: dict[str, Any] | None) -> dict[str, Any]:  # noqa: FBT001  # which of two shapes
@@ -291,7 +310,7 @@ def _pieces(text: str, size: int | None) -> Iterator[str]:
 
 
 def _tokens(text: str) -> int:
-    return max(1, -(-len(text.encode("utf-8", "surrogatepass")) // 4))
+    return max(1, -(-len(text.encode("utf-8", "surrogatepass")) // BYTES))
 
 
 def _text_of(content: object) -> str:

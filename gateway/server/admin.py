@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -18,23 +18,43 @@ ADMIN_NAME = "gateway.admin"  # who asks, on the request
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What an admin asks: who it is, the query, and the members of a JSON body."""
+
+    admin: Admin
+    query: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer: JSON, or a text of another type; `audit` goes into the log of a change."""
+
+    body: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
+    content_type: str = "application/json"
+    audit: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """One thing that can be asked. `rights`: all of them are needed. `answer` gives the JSON of a 200, or raises
-    `Unwell`."""
+    """One thing that can be asked. `rights`: all of them are needed. `answer` gives the JSON of a 200; or `told` does,
+    by what was asked. Both may raise `Unwell`."""
 
     method: str
     path: str
     rights: frozenset[Right]
     words: str
-    answer: Callable[[], Awaitable[Mapping[str, Any]]]
+    answer: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
+    told: Callable[[Asked], Awaitable[Told]] | None = None
 
 
 class Unwell(Exception):
-    """The request was understood, and could not be done as things are; `body` says why (409)."""
+    """The request was understood, and could not be done as things are; `body` says why (409, or another status)."""
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
+    def __init__(self, body: Mapping[str, Any], status: int = 409) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.status = body, status
 
 
 def admin_app(routes: Sequence[Route], tokens: Sequence[AdminToken]) -> web.Application:
@@ -69,17 +89,40 @@ def _handler(route: Route) -> Handler:
                 log.warning("admin change refused", admin=admin.name, role=admin.role, path=route.path)
             return _error(403, "forbidden", f"The role '{admin.role}' may not do this; it needs: {', '.join(missing)}.")
         try:
-            body = await route.answer()
+            told = await _answer(route, request, admin)
         except Unwell as unwell:
             if changes:
                 log.warning("admin change failed", admin=admin.name, role=admin.role, path=route.path)
-            return web.json_response(dict(unwell.body), status=409)
+            return web.json_response(dict(unwell.body), status=unwell.status)
         if changes:
-            log.info("admin change", admin=admin.name, role=admin.role, path=route.path)
-        return web.json_response(dict(body))
+            log.info("admin change", admin=admin.name, role=admin.role, path=route.path, **told.audit)
+        if told.text is not None:
+            return web.Response(text=told.text, content_type=told.content_type, charset="utf-8")
+        return web.json_response(dict(told.body))
 
     return handle
 
 
+async def _answer(route: Route, request: web.Request, admin: Admin) -> Told:
+    """Raises Unwell."""
+    if route.answer is not None:
+        return Told(await route.answer())
+    assert route.told is not None  # noqa: S101  # INVARIANT: a route has one of the two
+    body: Any = {}
+    if route.method != "GET":
+        try:
+            body = await request.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise Unwell(error_body("bad_request", "A JSON object is expected."), 400)
+    return await route.told(Asked(admin, request.query, body))
+
+
+def error_body(code: str, message: str) -> Mapping[str, Any]:
+    """The JSON of an error."""
+    return {"error": {"code": code, "message": message}}
+
+
 def _error(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+    return web.json_response(error_body(code, message), status=status)

@@ -7,12 +7,16 @@ passed. Nothing is awaited here but the two ports, so the loop is the same for e
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
 from gateway.errors import Failure, ProviderBroken, Wire
 from gateway.exchange import Ending, Exchange, Phase
+from gateway.limits.answer import cut_words
 from gateway.limits.reservation import Basis, Usage
+from gateway.limits.scopes import Denial, Lease
+from gateway.policy.permit import decision_id
 from gateway.ports import Clock, Head, Provider, Reply, Upstream
 from gateway.providers.errors import OVERLOADED, client_error
 from gateway.reading import Ask, writes_json
@@ -20,9 +24,11 @@ from gateway.redaction.restore import RestoreFilter, restore_body
 from gateway.redaction.safe import SafeRequest
 from gateway.shapes.shape import Said, Shape
 from gateway.shapes.table import SHAPES
+from gateway.stream.cutter import Cutter
 from gateway.stream.filters import BYTES_PER_TOKEN, Meter, StreamFilter
 from gateway.stream.recount import recount
 from gateway.stream.sse import Decoder, Event, TooLong
+from gateway.stream.terminators import TERMINATORS, comment
 from gateway.tokens.counting import Counting
 from gateway.tokens.passed import said_in
 
@@ -42,6 +48,9 @@ PASSED_OPAQUE = (*PASSED, "content-encoding", "content-disposition", "content-le
                  "accept-ranges", "content-range", "etag", "last-modified")  # fmt: skip
 
 
+GrowLease = Callable[[Lease, int, int], Awaitable[Denial | None]]  # the store's `grow`
+
+
 class Answer(msgspec.Struct, frozen=True):
     """Evidence that a provider was called with a body that may leave, and has begun to answer."""
 
@@ -52,9 +61,11 @@ class Answer(msgspec.Struct, frozen=True):
     see: Callable[[bytes], Awaitable[bytes]] | None = None  # a JSON answer that we do not meter, as the client sees it
 
 
-async def relay(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting) -> None:
-    """Bring the answer to the client. Raises Failure only while nothing has been sent to the client, ClientGone
-    at any time."""
+async def relay(
+    exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting, grow: GrowLease
+) -> None:  # fmt: skip
+    """Bring the answer to the client. `grow` holds more of a lease, as a stream passes. Raises Failure only while
+    nothing has been sent to the client, ClientGone at any time."""
     upstream, ask = answer.upstream, exchange.ask
     assert ask is not None  # noqa: S101  # INVARIANT: an answer exists only after a permit, which holds the ask
     try:
@@ -63,7 +74,7 @@ async def relay(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, 
         elif not ask.endpoint.visible:
             await _relay_opaque(exchange, answer, reply, clock)
         elif upstream.headers.get("content-type", "").startswith("text/event-stream"):
-            await _relay_stream(exchange, answer, reply, clock, counting)
+            await _relay_stream(exchange, answer, reply, clock, counting, grow)
         else:
             await _relay_whole(exchange, answer, reply, clock, counting)
     finally:
@@ -130,10 +141,14 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     await reply.send(head, body)
 
 
-async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting) -> None:
+async def _relay_stream(
+    exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting, grow: GrowLease
+) -> None:  # fmt: skip
     ask, shape, upstream = _ask(exchange), _shape(exchange), answer.upstream
     meter = shape.meter(not ask.include_usage)
-    stages = _Stages(meter, answer.safe, shape, json_text=writes_json(ask))
+    cutter = _cutter(exchange, meter, grow)
+    metered = cutter.tail if cutter is not None else None
+    stages = _Stages(meter, answer.safe, shape, json_text=writes_json(ask), metered=metered)
     decoder = Decoder()
     try:
         first = await _first_events(upstream, decoder)
@@ -146,17 +161,21 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
         exchange.status = upstream.status
         await reply.begin(Head(upstream.status, (*_passed(answer, PASSED), *answer.headers)))
         try:
-            events = first
+            events, last = first, False
             while True:
-                if out := await stages.passed(events):
+                if cutter is not None:
+                    events = await cutter.feed(events)
+                    if cutter.denial is not None:
+                        events, last = [*events, *_at_the_line(exchange, cutter, meter.input_tokens)], True
+                if out := await stages.passed(events, last=last):
                     await reply.write(out)
-                data = await upstream.chunk()
-                if not data:
+                if last:
                     break
-                events = _decoded(decoder, data)
-            if out := await stages.passed(decoder.finish(), last=True):
-                await reply.write(out)
-            exchange.ending = Ending.PROVIDER_ERROR if meter.error else Ending.ANSWERED
+                data = await upstream.chunk()
+                last = not data
+                events = decoder.finish() if last else _decoded(decoder, data)
+            if exchange.cut is None:
+                exchange.ending = Ending.PROVIDER_ERROR if meter.error else Ending.ANSWERED
         except Failure as failure:
             if exchange.is_client_gone(failure):
                 raise
@@ -176,6 +195,27 @@ async def _relay_stream(exchange: Exchange, answer: Answer, reply: Reply, clock:
         exchange.finish_reasons = tuple(meter.finish_reasons)
         exchange.flags.extend(meter.flags)
         exchange.reply = answer.safe.reply.coverage if answer.safe.reply is not None else None
+
+
+def _cutter(exchange: Exchange, meter: Meter, grow: GrowLease) -> Cutter | None:
+    """Where a budget cuts: what stands in the meter's place. None: nothing does."""
+    reservation, ask = exchange.reservation, exchange.ask
+    if reservation is None or reservation.line is None or reservation.lease is None or ask is None:
+        return None
+    terminator = TERMINATORS.get(ask.endpoint.shape)
+    if terminator is None:
+        return None
+    return Cutter(reservation.line, partial(grow, reservation.lease), meter, terminator())
+
+
+def _at_the_line(exchange: Exchange, cutter: Cutter, input_tokens: int | None) -> list[Event]:
+    """End the answer as if the model had reached its maximum: the events that do, and a comment that says why."""
+    assert cutter.denial is not None and exchange.ask is not None  # noqa: S101, PT018  # INVARIANT: it has been cut
+    exchange.ending, exchange.cut = Ending.CUT, cutter.denial
+    exchange.usage = counted(exchange, cutter.passed, input_tokens)
+    decision = decision_id(exchange.policy, cutter.denial.limit.rule)
+    end = cutter.terminator.end(exchange.usage, include_usage=exchange.ask.include_usage)
+    return [comment(f"{cut_words(cutter.denial)} (decision {decision})"), *end]
 
 
 async def _first_events(upstream: Upstream, decoder: Decoder) -> Sequence[Event]:
@@ -223,15 +263,17 @@ def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: 
 class _Stages:
     """What a stream's events pass: the meter, the search of what the model writes, the restorer."""
 
-    def __init__(self, meter: Meter, safe: SafeRequest, shape: Shape, *, json_text: bool) -> None:
-        self._meter = meter
+    def __init__(
+        self, meter: Meter, safe: SafeRequest, shape: Shape, *, json_text: bool, metered: StreamFilter | None = None
+    ) -> None:  # fmt: skip
+        self._meter, self._metered = meter, metered or meter
         self._keep = safe.keep
         self._search = safe.reply.stream(shape.runs(), json_text=json_text) if safe.reply is not None else None
         self._restorers = (RestoreFilter(shape.runs(), safe.restore, json_text=json_text),) if safe.restore else ()
 
     async def passed(self, events: Sequence[Event], *, last: bool = False) -> bytes:
         """What goes on to the client. Raises BlockedReply, AnalyzerFailure where replies are searched."""
-        events = _through((self._meter,), events, last=last)
+        events = _through((self._metered,), events, last=last)
         if (keep := self._keep) is not None and (response_id := self._meter.response_id) is not None:
             self._keep = None
             await keep.under(response_id)

@@ -31,6 +31,8 @@ COUNTERS: Mapping[str, tuple[str, Labels]] = {
     "gateway_cost_usd": ("What was charged, in USD.", ("model",)),
     "gateway_charges": ("Settled exchanges, by who said what was used.", ("basis",)),
     "gateway_redacted_spans": ("Pieces of personal data found.", ("entity",)),
+    "gateway_limit_warnings": ("Shares of limits (`warn_at`) that were passed.", ("scope", "limit", "share")),
+    "gateway_shadow_refusals": ("What limits that are only watched would have refused.", ("limit",)),
     "gateway_unredacted_requests": ("Let through although redaction failed.", ("profile",)),
 }
 HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...], Labels]] = {
@@ -68,11 +70,17 @@ class Metrics(Collector):
         if record.spans:
             for entity, spans in record.spans.items():
                 self._add("gateway_redacted_spans", (entity,), spans)
+        for limit in record.shadow:
+            self._add("gateway_shadow_refusals", (limit.partition(" ")[0],), 1)
         if record.redaction_failed is not None:
             self._add("gateway_unredacted_requests", (str(record.redaction),), 1)
         self._observe("gateway_request_seconds", (endpoint,), record.ms_total)
         self._observe("gateway_first_byte_seconds", (endpoint,), record.ms_first_byte)
         self._observe("gateway_before_call_seconds", (), record.ms_before_call)
+
+    def warn(self, scope: str, limit: str, share: float) -> None:
+        """Count one warning; `scope` is a sort of scope (key, team …), never one scope's name."""
+        self._add("gateway_limit_warnings", (scope, limit, f"{share:g}"), 1)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""

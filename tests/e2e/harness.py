@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,6 +95,20 @@ class Gateway:
                 return found[0]
             time.sleep(0.02)
         raise AssertionError(f"no record of {request_id}; log:\n" + self.log())
+
+    def explain(self, *arguments: str) -> str:
+        """`gateway explain` beside it."""
+        return self.command("explain", *arguments)
+
+    def command(self, *arguments: str, env: Mapping[str, str] | None = None, code: int = 0) -> str:
+        """A command with the same settings; what it prints. Its exit code must be `code`."""
+        name, *rest = arguments
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", name, *rest, "--config", str(self.folder / "config.toml")],
+            capture_output=True, text=True, timeout=60, check=False, env=environment(env),
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     def log(self) -> str:
         return "\n".join(self.err.all)
@@ -260,3 +275,10 @@ def gateway(
 def chat(content: str, *, model: str = "plain", **more: Any) -> bytes:
     """A chat request's body."""
     return msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": content}], **more})
+
+
+def listing(one: Gateway, secret: str = KEY) -> list[dict[str, Any]]:
+    """The limits that GET /gateway/v1/key lists."""
+    request = urllib.request.Request(f"{one.url}/gateway/v1/key", headers={"authorization": f"Bearer {secret}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return list(json.load(answer)["limits"])

@@ -78,7 +78,11 @@ def test_what_can_never_fit_says_what_would() -> None:
     refusal = denied(Denial(scope("key:a"), limit("tpm", 400, burst=800), 0, 1000, None, never=True), ESTIMATE)
     assert (refusal.reason, refusal.retry_after) == (Reason.NEVER_FITS, None)
     assert "at most 800 tokens pass at once" in refusal.message
-    assert "A smaller max_tokens or a shorter prompt would fit." in refusal.message
+    assert refusal.message.endswith("With this prompt max_tokens of at most 700 would fit.")
+    short = denied(Denial(scope("key:a"), limit("tpm", 80), 0, 1000, None, never=True), ESTIMATE)
+    assert short.message.endswith("A shorter prompt would fit.")
+    money = denied(Denial(scope("key:a"), limit("usd", 80), 0, 1000, None, never=True), ESTIMATE, "abc.7")
+    assert money.message.endswith("A smaller max_tokens or a shorter prompt would fit. (decision abc.7)")
 
 
 def test_headers_show_the_tightest_scope_of_each_unit() -> None:

@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import StoreFailure
 from gateway.limits.failure import FAILURES, PROBE, Guarded
 from gateway.limits.memory import MemoryStore
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, OnFailure, Remaining, Scope
+from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, OnFailure, Remaining, Scope
 from tests import limit_trial as trial
 from tests.limit_trial import claim, limit, scope
 
@@ -26,9 +26,9 @@ class Flaky(MemoryStore):
         self.answer()
         return await super().admit(claim)
 
-    async def settle(self, lease: Lease, charge: Charge) -> None:
+    async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         self.answer()
-        await super().settle(lease, charge)
+        return await super().settle(lease, charge)
 
     async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
         self.answer()

@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import StoreFailure
 from gateway.limits import settler as module
 from gateway.limits.memory import MemoryStore
-from gateway.limits.scopes import Charge, Lease
+from gateway.limits.scopes import Charge, Crossed, Lease
 from gateway.limits.settler import Settler
 from gateway.telemetry.tasks import Background
 from tests.limit_trial import claim, limit, scope
@@ -34,11 +34,11 @@ class Reluctant(MemoryStore):
     renewed = 0
     swept = 0
 
-    async def settle(self, lease: Lease, charge: Charge) -> None:
+    async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         if self.refusals > 0:
             self.refusals -= 1
             raise StoreFailure("not now")
-        await super().settle(lease, charge)
+        return await super().settle(lease, charge)
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         self.renewed += len(leases)

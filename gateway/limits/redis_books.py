@@ -1,0 +1,124 @@
+"""Slices, exceptions, warnings and usage rows, as Redis' scripts take and give them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from gateway.limits.exceptions import Exemption, lifted
+from gateway.limits.redis_code import KINDS, LEASE_MICROS, UNITS, Keys, Plan, bulk, cut
+from gateway.limits.scopes import Claim, Crossed, Denial, Lease, Limit, Remaining, Scope, Window
+from gateway.limits.usage import KEEP_DAYS, Row, row_of
+from gateway.limits.windows import MICRO, period
+
+
+def growing(keys: Keys, lease: Lease, tokens: int, nano_usd: int, given: bytes) -> tuple[int, bytes]:
+    """Arguments of grow.lua behind its name, and how many there are."""
+    scopes = [keys.prefix + b"s:" + scope.id.encode() for scope in lease.claim.scopes]
+    arguments = [
+        b"%d" % (2 + len(scopes)), keys.prefix + b"lz", keys.prefix + b"lh", *scopes,
+        lease.claim.request_id.encode(), b"%d" % cut(tokens), b"%d" % cut(nano_usd), given,
+    ]  # fmt: skip
+    return len(arguments) + 1, b"".join([bulk(one) for one in arguments]) + LEASE_MICROS
+
+
+def refused_growth(keys: Keys, lease: Lease, reply: Sequence[Any]) -> Denial | None:
+    """What grow.lua said no to; None where it said yes, or no such lease is open."""
+    if reply[0] != 2:
+        return None
+    _, _, key, counter, amount, current, reserved, wanted, until = reply
+    found = _limit(keys, lease.claim.scopes, key, counter)
+    assert found is not None  # noqa: S101  # INVARIANT: the record of a lease names its own limits
+    scope, limit = found
+    return Denial(scope, lifted(limit, amount, until) if until else limit, current, wanted, None, reserved=reserved)
+
+
+def excepting(keys: Keys, scope: Scope, asked: Exemption, now: int, given: bytes) -> tuple[int, bytes]:
+    """Arguments of except.lua behind its name, and how many there are."""
+    (limit,) = scope.limits
+    listed = msgspec.json.encode(asked) if is_listed(scope, asked) else b""
+    arguments = [
+        b"2", keys.prefix + b"s:" + scope.id.encode(), keys.prefix + b"x",
+        asked.kind.encode(), KINDS[limit.window].encode(), UNITS[limit.unit].encode(), b"%d" % asked.amount,
+        b"%d" % asked.until, given, f"{scope.id}|{limit.name}".encode(), listed,
+        b"%d" % period(limit.window, scope.time_zone, now).label,
+    ]  # fmt: skip
+    return len(arguments), b"".join([bulk(one) for one in arguments])
+
+
+def is_listed(scope: Scope, asked: Exemption) -> bool:
+    """Whether an exception stands for a time: a bucket that is emptied does not."""
+    return asked.kind == "raise" or (asked.kind == "reset" and scope.limits[0].window is not Window.MINUTE)
+
+
+def row_in(keys: Keys, claim: Claim, now: int) -> bytes:
+    """A claim's usage row for the scripts: the key of its day, and its name; empty where it has none."""
+    if not claim.row:
+        return b""
+    day = period(Window.DAY, claim.time_zone, now).label
+    return msgspec.msgpack.encode((f"{keys.prefix.decode()}u:{day}", claim.row))  # texts: cmsgpack knows no bin
+
+
+def days_from(since: int, now: int) -> list[int]:
+    """The labels of the days from `since` to today, in whatever zone is furthest ahead."""
+    first = date(since // 10_000, since // 100 % 100, since % 100)
+    last = datetime.fromtimestamp(now / MICRO, UTC).date() + timedelta(days=1)
+    first = max(first, last - timedelta(days=KEEP_DAYS))
+    days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
+    return [day.year * 10_000 + day.month * 100 + day.day for day in days]
+
+
+def rows_of(tenant: str, day: int, flat: Sequence[bytes]) -> list[Row]:
+    """The rows of a day's hash."""
+    names: dict[str, dict[str, int]] = {}
+    for field, amount in zip(flat[::2], flat[1::2], strict=True):
+        names.setdefault(field[1:].decode(), {})[field[:1].decode()] = int(amount)
+    return [row_of(tenant, day, name, amounts) for name, amounts in names.items()]
+
+
+def standing_of(
+    scopes: Sequence[Scope], plans: Sequence[Plan], figures: Sequence[int], now: int
+) -> tuple[Remaining, ...]:
+    """`figures`: per limit what is left, and for buckets µs until they are full again; then what is special about some:
+    the limit's number, the amount that an exception has raised it to, until when; -1 as amount: only watched, and it
+    would have refused."""
+    standing: list[Remaining] = []
+    at = 0
+    for scope, plan in zip(scopes, plans, strict=True):
+        name = scope.id
+        for limit, end in plan.shown:
+            reset = (figures[at + 1] / MICRO if end < 0 else (end - now) / MICRO) if end else None
+            standing.append(Remaining(name, limit, figures[at], reset))
+            at += 2
+    for start in range(at, len(figures), 3):
+        number, amount, until = figures[start : start + 3]
+        one = standing[number]
+        standing[number] = (
+            msgspec.structs.replace(one, over=True)
+            if amount < 0
+            else msgspec.structs.replace(one, limit=lifted(one.limit, amount, until))
+        )
+    return tuple(standing)
+
+
+def crossed_of(keys: Keys, scopes: Sequence[Scope], figures: Sequence[Any]) -> tuple[Crossed, ...]:
+    """The `warn_at` shares that a settlement says it passed."""
+    found = []
+    for key, counter, at, used in zip(figures[::4], figures[1::4], figures[2::4], figures[3::4], strict=True):
+        limit = _limit(keys, scopes, key, counter)
+        if limit is not None and at <= len(limit[1].warn_at):
+            found.append(Crossed(limit[0].id, limit[1], limit[1].warn_at[at - 1], used))
+    return tuple(found)
+
+
+def _limit(keys: Keys, scopes: Sequence[Scope], key: bytes, counter: bytes) -> tuple[Scope, Limit] | None:
+    """Which limit a script means by a scope's key, kind and unit; None: none of these."""
+    for scope in scopes:
+        if keys.prefix + b"s:" + scope.id.encode() == key:
+            for limit in scope.limits:
+                if (KINDS[limit.window] + UNITS[limit.unit]).encode() == counter:
+                    return scope, limit
+    return None

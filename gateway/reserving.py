@@ -1,0 +1,80 @@
+"""reserve: take the worst case of a permitted request from every limit at once, and hold its budgets as they say.
+
+Where a budget that is strict refuses, the request is asked for again with as much output as fits: a second round trip,
+only near the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gateway.errors import Refusal
+from gateway.limits.answer import denied
+from gateway.limits.estimate import parts
+from gateway.limits.ledger import UNCOUNTED
+from gateway.limits.line import Line, at_line, fitting
+from gateway.limits.reservation import BOUND, Estimate, Reservation
+from gateway.limits.scopes import Charge, Claim, Denial, Lease, Unit
+from gateway.limits.usage import row_name
+from gateway.limits.worst_case import worst_case
+from gateway.policy.permit import Permit, decision_id
+
+if TYPE_CHECKING:
+    from gateway.ports import LimitStore, Settler
+    from gateway.routing.plan import Attempt
+    from gateway.tokens.counting import Counting
+
+TRIES = 3  # of a capped request, where others take at the same time what was still there
+
+
+async def reserve(
+    request_id: str, permit: Permit, attempts: Sequence[Attempt], counting: Counting, store: LimitStore,
+    settler: Settler,
+) -> Reservation | Refusal:  # fmt: skip
+    """The reservation, or the limit that refuses. Raises StoreFailure."""
+    prices = [attempt.price for attempt in attempts]
+    worst = await worst_case(permit, attempts, counting)
+    if not permit.scopes:
+        return Reservation(worst, Lease(_claim(request_id, permit, worst, None), (), epoch=UNCOUNTED))
+    held, choices = at_line(permit.scopes, stream=permit.ask.stream), parts(permit)
+    counted, tries = worst.by != BOUND, TRIES
+    while True:
+        line = Line(worst, prices) if held.sliced and worst.output_tokens else None
+        verdict = await _admit(_claim(request_id, permit, worst, line), store, settler)
+        if not isinstance(verdict, Denial):
+            settler.opened(verdict)
+            cap = worst.output_tokens // choices if held.capped and worst.output_tokens else None
+            return Reservation(worst, verdict, cap, line)
+        smaller: Estimate | None = None
+        if not counted and verdict.limit.unit is not Unit.REQUESTS:
+            counted = True
+            sure = await worst_case(permit, attempts, counting, sure=True)
+            smaller = sure if sure.tokens < worst.tokens else None  # it may fit after all
+        if smaller is None:
+            tries -= 1
+            smaller = fitting(verdict, worst, prices, capped=held.capped, parts=choices)
+        if smaller is None or not tries:
+            return denied(verdict, worst, decision_id(permit.policy, verdict.limit.rule))
+        worst = smaller  # a refusal has changed nothing
+
+
+async def _admit(claim: Claim, store: LimitStore, settler: Settler) -> Lease | Denial:
+    """Ask the store. Raises StoreFailure."""
+    try:
+        return await store.admit(claim)
+    except BaseException:
+        # The reply is lost, the reservation may not be: give back what the store may hold under this request's id.
+        settler.settle(Lease(claim, ()), Charge(0, 0, requests=0))
+        raise
+
+
+def _claim(request_id: str, permit: Permit, worst: Estimate, line: Line | None) -> Claim:
+    key = permit.principal.key
+    model = permit.models[0][0].name if permit.models else ""
+    first: tuple[int | None, int | None] = line.first() if line is not None else (None, None)
+    return Claim(
+        request_id, key.tenant, permit.scopes, worst.tokens, worst.nano_usd, on_failure=key.on_failure,
+        first_tokens=first[0], first_nano_usd=first[1],
+        row=row_name(key.id, key.team, key.labels, model), time_zone=key.time_zone,
+    )  # fmt: skip
