@@ -34,6 +34,7 @@ from gateway.patience import Patience
 from gateway.policy.compiled import PolicySet, RedactionProfile
 from gateway.policy.files import PolicyFiles, with_demo_key
 from gateway.ports import Keeper, ObjectDirectory, Provider, Transport
+from gateway.providers.aiohttp_sockets import AiohttpSockets
 from gateway.providers.aiohttp_transport import AiohttpTransport
 from gateway.providers.echo import Echo
 from gateway.providers.lean_transport import LeanTransport
@@ -50,6 +51,7 @@ from gateway.server.limit_routes import limit_routes
 from gateway.server.listeners import Bound, bind, serve
 from gateway.settings.model import Kind, Settings
 from gateway.settings.model import Provider as ProviderSettings
+from gateway.stream.tunnel import Tunnels
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.records import RecordLines, console_line, json_line
 from gateway.telemetry.tasks import Background
@@ -107,7 +109,7 @@ class Gateway:
         self._keeper: Keeper = self._store
         self._settler = Settler(self._guarded, self._background, clock, crossed=self._crossed)
         self._analyzer = PresidioAnalyzer()
-        self._transport = self._open_transport()
+        self._transport, self._sockets = self._open_transport(), AiohttpSockets()
         self._counter = self._open_counter()
         rooms = Rooms(
             clock=clock,
@@ -120,6 +122,7 @@ class Gateway:
             records=self._records,
             draw=random.random,
             objects=self._open_objects(),
+            tunnels=Tunnels(self._sockets, clock, settings.server.tunnel_seconds),
             sticky_key=digest_of("sticky " + master.hex()),
             max_body=settings.server.max_body_bytes,
         )
@@ -176,6 +179,7 @@ class Gateway:
             await runner.cleanup()
         await self._settler.close(5.0)
         await self._transport.close()
+        await self._sockets.close()
         await self._analyzer.close()
         if self._counter is not None:
             await self._counter.close()

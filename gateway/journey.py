@@ -28,8 +28,8 @@ from gateway.identity.standing import describe, own_scopes
 from gateway.limits.line import overshoot
 from gateway.limits.reservation import Basis, Usage
 from gateway.limits.scopes import Remaining
-from gateway.objects.holding import held, remember, seen
-from gateway.objects.results import own_results
+from gateway.objects.holding import held
+from gateway.objects.keeping import keep, looked_through, see
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide, form_guard, visible_models
 from gateway.policy.parameters import capped
@@ -55,6 +55,7 @@ from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
 from gateway.shapes.table import SHAPES
 from gateway.stream.recount import recount
 from gateway.stream.relay import Answer, counted, relay
+from gateway.stream.tunnel import Tunnels
 from gateway.tokens.counting import Counting
 
 
@@ -87,6 +88,7 @@ class Rooms:
     draw: Callable[[], float]  # uniform in [0, 1)
     sticky_key: bytes
     objects: ObjectDirectory
+    tunnels: Tunnels
     max_body: int  # bytes of a body that are held
 
 
@@ -179,6 +181,8 @@ async def _travel(
     exchange.safe = safe
     exchange.enter(Phase.REDACTED)
 
+    if ask.upgrade:
+        return await rooms.tunnels.open(exchange, arrival, permit, reply, rooms.providers, _answer_headers(exchange))
     answer = await _call(exchange, arrival, permit, route, safe, rooms)
     await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
     return None
@@ -203,21 +207,8 @@ async def _call(
     exchange.provider_status = upstream.status
     exchange.provider_request_id = upstream.headers.get("x-request-id") or upstream.headers.get("request-id")
     exchange.enter(Phase.ANSWERING)
-    see = partial(_see, exchange, rooms.objects) if _looked_through(permit) else None
-    return Answer(provider, upstream, safe, (*_own_headers(exchange), *_limit_headers(exchange)), see)
-
-
-def _looked_through(permit: Permit) -> bool:
-    return permit.policy.several_tenants or permit.ask.endpoint.name == "message_batches"
-
-
-async def _see(exchange: Exchange, objects: ObjectDirectory, body: bytes) -> bytes:
-    """A JSON answer of an opaque call, as the client may see it. Raises StoreFailure."""
-    permit, attempt = exchange.permit, exchange.attempt
-    assert permit is not None  # noqa: S101  # INVARIANT: nothing is called without
-    assert attempt is not None  # noqa: S101  # INVARIANT: as above
-    body = own_results(body) if permit.ask.endpoint.name == "message_batches" else body
-    return await seen(objects, permit.policy, permit.principal.key, attempt.provider, permit.ask, body)
+    look = partial(see, exchange, rooms.objects) if looked_through(permit) else None
+    return Answer(provider, upstream, safe, _answer_headers(exchange), look)
 
 
 def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes, cap: int | None) -> bytes:
@@ -240,6 +231,10 @@ def _govern_form(
     longer = form.rename(attempt.model) if attempt.model is not None and attempt.model != form.model else 0
     length = headers.get("content-length", "")
     return {**headers, "content-length": str(int(length) + longer)} if longer and length.isdigit() else headers
+
+
+def _answer_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
+    return (*_own_headers(exchange), *_limit_headers(exchange))
 
 
 def _draw(permit: Permit, rooms: Rooms) -> float:
@@ -324,7 +319,7 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     reservation, ask = exchange.reservation, exchange.ask
     if ask is not None and isinstance(ask.rest, Form):
         ask.rest.close()
-    _remember(exchange, rooms.objects)
+    keep(exchange, rooms.objects)
     if reservation is not None:
         exchange.usage = _final_usage(exchange)
         exchange.charge = exchange.charge or exchange.cost()
@@ -339,15 +334,6 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     ending = exchange.ending or Ending.FAILED
     exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
     rooms.records.write(record_of(exchange))
-
-
-def _remember(exchange: Exchange, objects: ObjectDirectory) -> None:
-    """A response, or a completion, that the provider keeps belongs to the tenant."""
-    permit, attempt, one = exchange.permit, exchange.attempt, exchange.response_id
-    if one is None or permit is None or attempt is None or not permit.policy.several_tenants:
-        return
-    if permit.ask.endpoint.shape == "responses" or bytes(permit.ask.fields.get("store", b"")) == b"true":
-        remember(objects, permit.principal.key, attempt.provider, (one,))
 
 
 def _final_usage(exchange: Exchange) -> Usage:

@@ -6,7 +6,7 @@ Every method says what it may raise; anything else that is raised is a bug and e
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
@@ -209,6 +209,46 @@ class Reply(Protocol):
     async def end(self) -> None: ...
     def abort(self) -> None:
         """Break the connection so that the client cannot take a truncated answer for a whole one."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a WebSocket. `code`: it is closed, `data` is the reason."""
+
+    data: bytes
+    is_text: bool = True
+    code: int | None = None
+
+
+class Socket(Protocol):
+    """One end of an open WebSocket."""
+
+    protocol: str | None
+
+    async def receive(self) -> Message:
+        """The next message; one with a `code` at the end, however it came. Raises nothing but cancellation."""
+
+    async def send(self, message: Message) -> None:
+        """Returns when the other end takes more. What is sent to one that is gone is dropped."""
+
+    async def close(self, code: int, reason: bytes) -> None: ...
+
+
+@runtime_checkable
+class Opening(Protocol):
+    """A reply whose connection can become a WebSocket."""
+
+    async def accept(self, protocol: str | None, headers: tuple[tuple[str, str], ...]) -> Socket:
+        """Raises ClientGone."""
+
+
+class Sockets(Protocol):
+    """WebSockets towards providers."""
+
+    async def connect(self, request: UpstreamRequest, protocols: Sequence[str]) -> Socket | Head:
+        """An open one, or the head of a provider's answer that is none. Raises ConnectFailed, ProviderTimeout,
+        ProviderBroken."""
+
+    async def close(self) -> None: ...
 
 
 class RecordSink(Protocol):

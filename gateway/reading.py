@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -54,6 +55,7 @@ class Ask(msgspec.Struct, frozen=True):
     timeout: float | None = None  # seconds
     client_request_id: str | None = None  # recorded beside ours, never used to identify anything
     rest: AsyncIterator[bytes] | None = None
+    upgrade: bool = False  # to a WebSocket
 
     @property
     def first_turn(self) -> str | None:
@@ -92,7 +94,7 @@ async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Ref
     if isinstance(heading, Refusal):
         return heading
     if "upgrade" in headers and not endpoint.visible:
-        return Refusal(Reason.NO_UPGRADE, "Upgrading the connection (WebSocket) is not supported here.")
+        return _read_upgrade(endpoint, headers, heading)
     if not _has_body(headers):
         if endpoint.visible and endpoint.shape != "models":
             return Refusal(Reason.BAD_REQUEST, "The request has no body; a JSON object is expected.")
@@ -122,6 +124,16 @@ async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Ref
 
 def _has_body(headers: Mapping[str, str]) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _read_upgrade(endpoint: Endpoint, headers: Mapping[str, str], heading: dict[str, Any]) -> Ask | Refusal:
+    """A WebSocket, which names its model in the query."""
+    if endpoint.name != "realtime" or endpoint.method != "GET" or headers["upgrade"].lower() != "websocket":
+        return Refusal(Reason.NO_UPGRADE, "Upgrading the connection (WebSocket) is not supported here.")
+    models = [value for name, value in parse_qsl(endpoint.raw_query, max_num_fields=100) if name == "model"]
+    if len(models) > 1:
+        return Refusal(Reason.BAD_REQUEST, "The query names a model more than once.", "model")
+    return Ask(endpoint, None, model=models[0] if models else None, upgrade=True, stream=True, **heading)
 
 
 def _heading(headers: Mapping[str, str]) -> dict[str, Any] | Refusal:

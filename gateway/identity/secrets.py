@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 SECRET_BYTES = 32
 KEY_ID_BYTES = 6
+PROTOCOL = "openai-insecure-api-key."  # a WebSocket's subprotocol that carries a key (OpenAI's SDK for JavaScript)
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -23,13 +24,17 @@ def presented(headers: Mapping[str, str]) -> str | None:
     places hold different ones: which of them a proxy before us has checked cannot be known."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     bearer = scheme.lower() == "bearer"
-    if "x-api-key" not in headers and "api-key" not in headers:
+    if "x-api-key" not in headers and "api-key" not in headers and "upgrade" not in headers:
         return (token.strip() or None) if bearer else None
     found = set()
     if bearer:
         found.add(token.strip())
     for name in ("x-api-key", "api-key"):
         found.add(headers.get(name, "").strip())
+    if "upgrade" in headers:  # a browser's WebSocket can send no other header
+        for protocol in headers.get("sec-websocket-protocol", "").split(","):
+            if protocol.strip().startswith(PROTOCOL):
+                found.add(protocol.strip()[len(PROTOCOL) :])
     found.discard("")
     return found.pop() if len(found) == 1 else None
 

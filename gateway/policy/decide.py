@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,7 @@ from gateway.identity.principal import Principal
 from gateway.identity.standing import scope_mark
 from gateway.limits.scopes import Scope, Unit
 from gateway.policy.compiled import Disabled, Key, Model, PolicySet, ScopeTemplate, Version
-from gateway.policy.inner import FormGuard, form_refusal, inner_refusal
+from gateway.policy.inner import FormGuard, event_refusal, form_refusal, inner_refusal
 from gateway.policy.parameters import govern
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
@@ -128,6 +128,12 @@ def form_guard(permit: Permit, now: float) -> FormGuard:
     """What holds for the part of a form that is not read yet."""
     policy, key = permit.policy, permit.principal.key
     return FormGuard(key.request, permit.ask.endpoint, partial(_inner_model, policy, key, permit.provider, now))
+
+
+def event_check(permit: Permit, now: float) -> Callable[[bytes], Refusal | None]:
+    """What holds for the events that a realtime client sends."""
+    policy, key = permit.policy, permit.principal.key
+    return partial(event_refusal, key.request, permit.ask.endpoint, partial(_tool_model, policy, key, now))
 
 
 def _tool_model(policy: PolicySet, key: Key, now: float, name: str) -> Refusal | None:

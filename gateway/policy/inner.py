@@ -21,6 +21,7 @@ from gateway.reading import READ_KEYS, Ask
 # Objects in a body that name a model of their own: endpoint → the member that holds one.
 _MEMBERS = {"realtime": "session", "live": "session", "evals": "data_source"}
 _LINE = frozenset((b"body", b"url", b"method"))
+_EVENT = frozenset((b"type", b"session", b"response"))
 _NAMES_MODEL = frozenset((b"model",))
 BATCH = "batch"  # the `purpose` of a file whose lines are requests
 
@@ -51,6 +52,22 @@ def form_refusal(rules: RequestRules, ask: Ask) -> Refusal | None:
         return None
     guard = FormGuard(rules, ask.endpoint, lambda _: None)
     return next((no for one in ask.rest.fields if (no := guard.field(one.name, one.value)) is not None), None)
+
+
+def event_refusal(rules: RequestRules, endpoint: Endpoint, model: Check, data: bytes) -> Refusal | None:
+    """The first rule that an event of a realtime client breaks, in the session or the response that it asks for."""
+    if not any(hint in data for hint in (b'"session"', b'"response"', b"\\u")):
+        return None
+    try:
+        event = parse_object(data, _EVENT)
+        for member in ("session", "response"):
+            if bytes(event.get(member, b"")).startswith(b"{"):
+                inner = _ask(endpoint, bytes(event[member]))
+                if (refusal := _refusal(rules, member, inner, model)) is not None:
+                    return refusal
+    except BadJson as error:
+        return Refusal(Reason.BAD_REQUEST, f"We could not read the event: {error}")
+    return None
 
 
 class FormGuard:

@@ -85,7 +85,7 @@ class Redaction:
     ) -> SafeRequest | Refusal:  # fmt: skip
         ask = permit.ask
         if not ask.endpoint.visible:  # named by the policy as a path that nobody looks into ("no side door")
-            unscanned = ("body",) if ask.body is not None or ask.rest is not None else ()
+            unscanned = ("body",) if ask.body is not None or ask.rest is not None or ask.upgrade else ()
             return SafeRequest(ask.body, coverage=Coverage(profile.name, unscanned=unscanned))
         if ask.body is None:
             return SafeRequest(None, coverage=Coverage(profile.name))

@@ -10,7 +10,8 @@ from multidict import CIMultiDict
 
 from gateway.errors import ClientGone
 from gateway.patience import Patience
-from gateway.ports import Head
+from gateway.ports import Head, Socket
+from gateway.websocket import HEARTBEAT, LARGEST, AiohttpSocket
 
 T = TypeVar("T")
 NAME = "llm-gateway"  # instead of the library's and the interpreter's version
@@ -45,6 +46,17 @@ class HttpReply:
             response.force_close()
         self.begun, self.response = True, response
         await self._patiently(response.prepare(self._request))
+
+    async def accept(self, protocol: str | None, headers: tuple[tuple[str, str], ...]) -> Socket:
+        """The connection as a WebSocket. Raises ClientGone."""
+        socket = web.WebSocketResponse(
+            protocols=(protocol,) if protocol else (), heartbeat=HEARTBEAT, max_msg_size=LARGEST, autoclose=False,
+            compress=False,
+        )  # fmt: skip
+        socket.headers.update(_headers(Head(101, headers)))
+        self.begun, self.response = True, socket
+        await self._patiently(socket.prepare(self._request))
+        return AiohttpSocket(socket, protocol)
 
     async def write(self, data: bytes) -> None:
         """Returns when the client's buffer takes more. Raises ClientGone."""

@@ -84,6 +84,7 @@ class Server(Table):
     body_seconds: Annotated[float, number(0, LONGEST)] = 30.0  # longest silence while a body comes
     write_seconds: Annotated[float, number(0, LONGEST)] = 30.0  # longest time that a client may take nothing
     keepalive_seconds: Annotated[float, number(0, LONGEST)] = 75.0  # idle connections; above a balancer's usual 60
+    tunnel_seconds: Annotated[float, number(0, LONGEST)] = 3600.0  # that a WebSocket may be open
     drain_seconds: Annotated[float, number(0, LONGEST)] = 30.0  # for running exchanges, at shutdown
     fast_paths: Annotated[bool, kinds.FLAG] = True  # False: documented APIs of the libraries alone; slower
 

@@ -11,7 +11,7 @@ from gateway.settings.load import load
 PORT = "an integer from 0 to 65535"
 SERVER = (
     "host, port, workers, backlog, max_body_bytes, header_seconds, body_seconds, write_seconds, keepalive_seconds, "
-    "drain_seconds, fast_paths"
+    "tunnel_seconds, drain_seconds, fast_paths"
 )
 ROOT = "schema, server, health, admin, secrets, store, policies, tokens, log, providers"
 PROVIDER = "kind, base_url, api_key, credentials, optional, labels, timeouts"

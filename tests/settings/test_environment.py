@@ -15,7 +15,7 @@ from gateway.settings.sources import is_ours
 
 SERVER = (
     "host, port, workers, backlog, max_body_bytes, header_seconds, body_seconds, write_seconds, keepalive_seconds, "
-    "drain_seconds, fast_paths"
+    "tunnel_seconds, drain_seconds, fast_paths"
 )
 
 

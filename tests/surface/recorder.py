@@ -13,7 +13,7 @@ import json
 import re
 from typing import Any
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 PIECE = 9973  # bytes; a prime, so that pieces end where nothing ends
 # What differs between a call that goes direct and one that goes through a gateway by design: the credential, the
@@ -119,7 +119,39 @@ def wants_stream(request: web.BaseRequest, body: bytes) -> bool:
     return re.search(rb'name="stream"\r\n\r\ntrue', body) is not None
 
 
+async def realtime(request: web.BaseRequest) -> web.StreamResponse:
+    """A session: what was asked for, then an echo; `response.create` is answered with usage, `bye` with an end,
+    `flood` with more than a slow reader takes."""
+    if "refuse" in request.query_string:
+        return web.json_response({"error": {"message": "no", "code": "nope"}}, status=int(request.query["refuse"]))
+    socket = web.WebSocketResponse(protocols=("realtime",), max_msg_size=0, autoclose=False)
+    await socket.prepare(request)
+    what = seen(request, b"")
+    what["authorization"] = request.headers.get("authorization")
+    what["offered"] = request.headers.get("sec-websocket-protocol")
+    await socket.send_json({"type": "session.created", "session": {"id": "sess_1"}, "event_id": "e", "seen": what})
+    async for message in socket:
+        if message.type is WSMsgType.BINARY:
+            await socket.send_bytes(message.data)
+            continue
+        asked = json.loads(message.data).get("type")
+        if asked == "response.create":
+            usage = {"total_tokens": 7, "input_tokens": 4, "output_tokens": 3}
+            await socket.send_json({"type": "response.done", "event_id": "e", "response": {"usage": usage}})
+        elif asked == "bye":
+            await socket.close(code=4001, message=b"as you wish")
+        elif asked == "flood":
+            for number in range(400):
+                await socket.send_str(json.dumps({"type": "flood", "n": number, "x": "y" * 100_000}))
+                print(f"sent {number}", flush=True)
+        else:
+            await socket.send_str(message.data)
+    return socket
+
+
 async def handle(request: web.BaseRequest) -> web.StreamResponse:
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        return await realtime(request)
     body = await request.content.read()  # of any size
     path = request.raw_path.partition("?")[0]
     what = seen(request, body)
