@@ -55,8 +55,12 @@ check: $(VENV)/.dev ## Formatting, lint, types and import rules
 	$(VENV)/bin/lint-imports --no-logo
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure the gateway, and nginx beside it
-	$(VENV)/bin/python -m bench $(ARGS)
+bench: $(VENV)/.dev ## Measure the gateway, nginx and the peers that are installed; writes bench/RESULTS.md and its plot
+	$(VENV)/bin/python -m bench --out bench $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(VENV)/.dev ## Install other gateways to measure against, in environments of their own below .cache
+	$(VENV)/bin/python -m bench.peers
 
 .PHONY: bench-smoke
 bench-smoke: $(VENV)/.dev ## The same for seconds only: does it measure at all

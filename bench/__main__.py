@@ -1,6 +1,6 @@
-"""`python -m bench`: the gateway and nginx on the same work, in interleaved rounds, and a table of both.
+"""`python -m bench`: all systems on the same work, in interleaved rounds, and RESULTS.md with its plot.
 
-CPU is that of a system's whole process tree. Ratios to nginx in the same run are the figures; absolute microseconds
+CPU is that of a system's whole process tree. Ratios to nginx in the same round are the figures; absolute microseconds
 depend on the machine and on what else it does.
 """
 
@@ -10,253 +10,238 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from bench import store, tokens
-from bench.processes import KEY, Running, chat_once, gateway, key_hash, nginx, redis_server, upstream
+from bench import peers
+from bench.measures import NotMeasured, Result
+from bench.processes import Running, chat_once, gateway, nginx, redis_server, upstream
+from bench.results import Facts, table, write
+from bench.rows import CONTROL, Plan, Row, rows
+from bench.sets import KEY, everything_policies, plain_policies
 
 HERE = Path(__file__).parent
-MODELS = """
-[models.bench]
-provider = "bench"
-[models."bench-*"]
-provider = "bench"
-[[prices]]
-provider = "bench"
-model = "*"
-input = 1.0
-output = 2.0
-"""
-BIG = "1_000_000_000"
+MANY_KEYS = 10_000
+LONGEST = 840.0  # seconds after which no further round begins; the whole is to take 15 minutes at most
+
+Found = dict[str, dict[str, list[Result]]]
 
 
-def plain_policies() -> dict[str, str]:
-    """Key, route and record: no limit, no redaction."""
-    return {"keys.toml": f'[keys.bench]\nhash = "{key_hash()}"\nmodels = ["*"]\n', "models.toml": MODELS}
+class Bench:
+    """The systems of one run: those that some row needs, each started once."""
+
+    def __init__(self, stack: ExitStack, folder: Path, facts: Facts, *, others: int) -> None:
+        self._stack = stack
+        self._folder = folder
+        self._facts = facts
+        self._others = others
+        self.systems: dict[str, Running] = {}
+        self.idle: dict[str, float] = {}
+        self.provider = stack.enter_context(upstream())
+        self._redis: int | None = None
+
+    @property
+    def redis(self) -> int:
+        """The port of the run's Redis."""
+        if self._redis is None:
+            self._redis = self._stack.enter_context(redis_server(self._folder))
+        return self._redis
+
+    def start(self, name: str) -> None:
+        """Start a system and see that it answers; where it cannot be had, that is said in the results."""
+        make = self._ways().get(name)
+        if make is None:
+            peer = next(one for one in peers.PEERS if one.name == name.removesuffix("-redis"))
+            if not peer.installed:
+                self._facts.missing.append(f"{name}: not installed (`make bench-peers`)")
+                return
+            redis = self.redis if name.endswith("-redis") else None
+
+            def make() -> Running:
+                way = peers.running(peer, self._folder / name, self.provider.port, redis=redis, name=name)
+                return self._stack.enter_context(way)
+
+        try:
+            system = make()
+        except SystemExit as error:
+            self._facts.missing.append(f"{name}: {error}")
+            return
+        self.idle[name] = max(system.memory().values())
+        body = {"model": "bench", "messages": [{"role": "user", "content": "hello"}]}
+        if (status := chat_once(system.port, KEY, body, system.headers)) != 200:
+            self._facts.missing.append(f"{name}: answers {status}")
+            return
+        self.systems[name] = system
+
+    def _ways(self) -> Mapping[str, Callable[[], Running]]:
+        def ours(name: str, policies: Mapping[str, str], *, redis: bool = False) -> Callable[[], Running]:
+            def make() -> Running:
+                store = f"redis://127.0.0.1:{self.redis}/0" if redis else "memory://"
+                way = gateway(name, self._folder / name, self.provider.port, policies, store=store)
+                return self._stack.enter_context(way)
+
+            return make
+
+        return {
+            CONTROL: lambda: self._stack.enter_context(nginx(self._folder, self.provider.port)),
+            "plain": ours("plain", plain_policies()),
+            "plain-keys": ours("plain-keys", plain_policies(self._others)),
+            "everything": ours("everything", everything_policies(), redis=True),
+            "limits": ours("limits", everything_policies(redaction=False), redis=True),
+        }
 
 
-def everything_policies(*, redaction: bool = True) -> dict[str, str]:
-    """Three scopes of limits in the store, redaction, prices: what a company would run."""
-    limits = f"requests_per_minute = {BIG}, tokens_per_minute = {BIG}00"
-    profile = 'redaction = "strict"\n' if redaction else ""
-    return {
-        "keys.toml": f"[tenants.acme]\nbudget = {{ usd_per_month = 1_000_000 }}\n"
-        f'[teams.support]\ntenant = "acme"\nlimits = {{ {limits} }}\n'
-        f'[keys.bench]\nhash = "{key_hash()}"\nteam = "support"\nmodels = ["*"]\n{profile}'
-        f"limits = {{ {limits} }}\nbudget = {{ usd_per_month = 1_000_000, tokens_per_day = {BIG}00 }}\n",
-        "models.toml": MODELS,
-        "redaction.toml": '[redaction.strict]\nentities = ["EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE",'
-        ' "US_SSN", "IP_ADDRESS"]\naction = "replace"\non_error = "deny"\n',
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how much."""
-
-    rounds: int
-    seconds: float
-    clients: int = 32
-    streams: int = 200
-    chunks: int = 500
-
-
-Result = dict[str, float]
-
-
-def plain(system: Running, plan: Plan, prompt_bytes: int) -> Result:
-    """Closed loop with wrk; every prompt is another. CPU µs per request, requests/s, latency."""
-    script = HERE / "prompts.lua"
-    before = system.cpu()
-    out = subprocess.run(
-        ["wrk", "-t1", f"-c{plan.clients}", f"-d{plan.seconds:g}s", "--latency", "-s", str(script),
-         f"http://127.0.0.1:{system.port}/v1/chat/completions", "--", KEY, str(prompt_bytes)],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    used = system.cpu() - before
-    requests = int(_find(r"(\d+) requests in", out))
-    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
-    return {
-        "us": used / requests * 1e6,
-        "rps": float(_find(r"Requests/sec:\s+([\d.]+)", out)),
-        "p50": _milliseconds(_find(r"50%\s+([\d.]+\w+)", out)),
-        "p99": _milliseconds(_find(r"99%\s+([\d.]+\w+)", out)),
-        "errors": float(failed[1]) if failed else 0.0,
-    }
-
-
-def paced(system: Running, plan: Plan, prompt: str, streams: int | None = None, gap: int = 20) -> Result:
-    """Many paced streams. CPU µs per chunk, over one window in which all of them run."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.paced", str(system.port), KEY, "--streams", str(streams or plan.streams),
-         "--chunks", str(plan.chunks), "--gap", str(gap), "--window", str(plan.seconds), "--prompt", prompt],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    assert process.stdout is not None
-    memory = sum(system.memory().values())
-    process.stderr.readline()
-    before = system.cpu()
-    loaded = sum(system.memory().values())
-    process.stderr.readline()
-    used = system.cpu() - before
-    result = json.loads(process.stdout.read())
-    process.wait()
-    return {
-        "us": used / max(1, result["chunks"]) * 1e6,
-        "chunks_per_s": result["chunks"] / result["seconds"],
-        "first_p50": result["first_p50"] or 0.0,
-        "transit_p50": result["transit_p50"] or 0.0,
-        "transit_p99": result["transit_p99"] or 0.0,
-        "generator_cpu": result["own_cpu"],
-        "kb_per_stream": (loaded - memory) * 1024 / (streams or plan.streams),
-        "errors": float(result["errors"]),
-    }
-
-
-def _find(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    if found is None:
-        raise SystemExit(f"wrk said nothing of {pattern!r}:\n{text}")
-    return found[1]
-
-
-def _milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]  # wrk's own format
-    return float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
-
-
-Measure = Callable[[Running], Result]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One work and who does it; nginx is the control in each."""
-
-    work: str
-    system: str
-    measure: Measure
-
-
-def rows(plan: Plan) -> list[Row]:
-    """The works of this version."""
-    calm = "Tell me about the history of bridges in Europe. "
-    personal = "Write to ada.lovelace@example.com about it. "
-    return [
-        Row(f"plain chat, {plan.clients} clients: key, route, record", "plain", lambda on: plain(on, plan, 200)),
-        Row("the same, everything on, clean 1 KB prompt", "everything", lambda on: plain(on, plan, 1000)),
-        Row("100 KB prompt, everything on but redaction", "limits", lambda on: plain(on, plan, 100_000)),
-        Row(f"streamed chunk, {plan.streams} × 50/s", "plain", lambda on: paced(on, plan, calm)),
-        Row(f"streamed chunk, {plan.streams} × 50/s, restoring", "everything", lambda on: paced(on, plan, personal)),
-        Row("10 paced streams: first token", "plain", lambda on: paced(on, plan, calm, streams=10)),
-    ]
-
-
-def run(plan: Plan) -> tuple[list[tuple[Row, list[Result], list[Result]]], dict[str, Running], dict[str, float]]:
-    """All rows: each round measures nginx and then the gateway."""
+def run(plan: Plan, wanted: list[Row], facts: Facts, *, others: int) -> tuple[Found, Bench]:
+    """Rounds over all works; in each, every system in turn, nginx first."""
+    until = time.monotonic() + LONGEST
+    found: Found = {row.name: {} for row in wanted}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        provider = stack.enter_context(upstream())
-        redis = f"redis://127.0.0.1:{stack.enter_context(redis_server(folder))}/0"
-        systems: dict[str, Running] = {"nginx": stack.enter_context(nginx(folder, provider.port))}
-        sets: Mapping[str, tuple[dict[str, str], str]] = {
-            "plain": (plain_policies(), "memory://"),
-            "everything": (everything_policies(), redis),
-            "limits": (everything_policies(redaction=False), redis),
-        }
-        for name, (policies, store) in sets.items():
-            systems[name] = stack.enter_context(gateway(name, folder / name, provider.port, policies, store=store))
-        idle = {name: max(system.memory().values()) for name, system in systems.items()}
-        for name, system in systems.items():
-            status = chat_once(system.port, KEY, {"model": "bench", "messages": [{"role": "user", "content": "hello"}]})
-            if status != 200:
-                raise SystemExit(f"{name} answers {status}")
-        results: list[tuple[Row, list[Result], list[Result]]] = [(row, [], []) for row in rows(plan)]
+        bench = Bench(stack, folder, facts, others=others)
+        for name in dict.fromkeys(name for row in wanted for name in row.systems):
+            bench.start(name)
+        if CONTROL not in bench.systems:
+            raise SystemExit("nginx does not run, and without it there is nothing to compare with")
         for number in range(plan.rounds):
-            for row, control, ours in results:
-                control.append(row.measure(systems["nginx"]))
-                ours.append(row.measure(systems[row.system]))
-                print(f"round {number + 1}: {row.work}: {ours[-1]['us'] / control[-1]['us']:.2f} × nginx", flush=True)
-        return results, systems, idle
+            if time.monotonic() > until:
+                facts.missing.append(f"rounds after the first {number}: the time was up")
+                break
+            for row in wanted:
+                _measure(bench, row, found[row.name], facts, number)
+        _memory(bench, found, facts)
+    return found, bench
 
 
-def table(results: list[tuple[Row, list[Result], list[Result]]]) -> list[str]:
-    """Markdown: medians, and the spread of the ratio."""
-    lines = [
-        "| work | nginx, µs | gateway, µs | × nginx (min - max) | nginx p50 / p99 ms | gateway p50 / p99 ms | errors |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
+def _measure(bench: Bench, row: Row, found: dict[str, list[Result]], facts: Facts, number: int) -> None:
+    for name in row.systems:
+        system = bench.systems.get(name)
+        if system is None or (number and name not in found):
+            continue
+        try:
+            result = row.measure(system)
+        except NotMeasured as error:
+            facts.missing.append(f"{row.work}, {name}, round {number + 1}: {error}")
+            if name == CONTROL:
+                return
+            continue
+        found.setdefault(name, []).append(result)
+        by = result["us"] / found[CONTROL][-1]["us"] if found[CONTROL][-1]["us"] else 0.0
+        print(f"round {number + 1}: {row.name}: {name}: {result['us']:.1f} µs, {by:.2f} × nginx", flush=True)
+
+
+def _memory(bench: Bench, found: Found, facts: Facts) -> None:
+    facts.memory += [
+        "| system | start to ready, s | MB idle¹ | MB after the load¹ | MB in all² | KB of an open stream |",
+        "| --- | --: | --: | --: | --: | --: |",
     ]
-    for row, control, ours in results:
-        ratios = [one["us"] / base["us"] for one, base in zip(ours, control, strict=True)]
-        kind = ("transit_p50", "transit_p99") if "transit_p50" in ours[0] else ("p50", "p99")
-        if "first token" in row.work:
-            kind = ("first_p50", "transit_p99")
-        times = [" / ".join(f"{median(one[name] for one in side):.2f}" for name in kind) for side in (control, ours)]
-        lines.append(
-            f"| {row.work} | {median(one['us'] for one in control):.1f} | {median(one['us'] for one in ours):.1f} | "
-            f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f}) | {times[0]} | {times[1]} | "
-            f"{sum(one['errors'] for one in ours):.0f} |"
+    for name, system in bench.systems.items():
+        streams = [
+            one["kb_per_stream"] for row in found.values() for one in row.get(name, ()) if "kb_per_stream" in one
+        ]
+        shown = f"{max(streams):.0f}" if streams else "–"
+        now = system.memory().values()
+        facts.memory.append(
+            f"| {name} | {system.started_in:.2f} | {bench.idle[name]:.0f} | {max(now):.0f} | {sum(now):.0f} | {shown} |"
         )
+    facts.memory += [
+        "",
+        "¹ resident, of its largest process, by kind: the serving one · ² workers of analysis and the like included",
+    ]
+
+
+def _about(plan: Plan, found: Found) -> list[str]:
+    generator = [
+        one["generator_us"] for row in found.values() for results in row.values() for one in results
+        if "generator_us" in one
+    ]  # fmt: skip
+    model = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if "model name" in line), "?")
+    lines = [
+        (f"{datetime.now(UTC):%Y-%m-%d} · {os.cpu_count()} cores, {model} · load average {os.getloadavg()[0]:.1f} · "
+        f"Linux {platform.release()} · Python {platform.python_version()}"),
+        (f"`{' '.join(['python -m bench', *sys.argv[1:]])}`: {plan.rounds} rounds of {plan.seconds:g} s for each work "
+        "and system; medians over the rounds; generators, provider, Redis and systems share the cores"),
+        "gateway: one process, records to a file, metrics on; aiohttp " + version("aiohttp") + ", uvloop "
+        + version("uvloop") + ", httptools " + version("httptools") + ", msgspec " + version("msgspec"),
+        f"nginx: {_said(['nginx', '-v'])}, one worker, a key check, connections kept, no buffering, no log",
+        f"redis: {_said(['redis-server', '--version'])[:60]}, no persistence; its CPU is not in the figures",
+        ("prompts: each request another, of words alone: no digit, no @ (share with either: 0 %); in the row of hits "
+        "every prompt holds an address and a phone number, each another; no cache is warm"),
+        "restoring: the stream is searched for what was redacted; the provider of the bench does not repeat it",
+        "generators: wrk for closed loops; `bench.paced` for streams, "
+        + (f"{median(generator):.0f} µs of its own CPU a chunk" if generator else "not used"),
+    ]  # fmt: skip
+    lines += [f"{one.name}: {' '.join(one.packages)}; {one.settings}" for one in peers.PEERS if one.installed]
     return lines
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text("utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _said(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip().splitlines()[0]
 
 
 def main() -> None:
     """Parse, run, write."""
-    if sys.argv[1:2] == ["store"]:
-        store.main(sys.argv[2:])
-        return
-    parser = argparse.ArgumentParser(prog="python -m bench", description="The gateway against nginx, in one run. "
-                                     "`store`: the limit store against redis-py's pool.")  # fmt: skip
-    parser.add_argument(
-        "--smoke", action="store_true", help="seconds instead of minutes: does it run, is the table whole"
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--out", type=Path, help="write the table there, as bench/RESULTS.md has it")
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="a minute: does it run, is the table whole; no figures")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rows", help="some works alone, by name and separated by commas")
+    parser.add_argument("--no-peers", action="store_true", help="the gateway and nginx alone")
+    parser.add_argument("--out", type=Path, help="write RESULTS.md and RESULTS.svg into this folder")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not on PATH: make ci-tools")
-    plan = Plan(1, 1.0, clients=8, streams=20, chunks=200) if options.smoke else Plan(options.rounds, options.seconds)
-    results, systems, idle = run(plan)
-    lines = table(results)
-    streams = [
-        one["kb_per_stream"]
-        for row, _, ours in results
-        for one in ours
-        if row.system == "plain" and "kb_per_stream" in one
-    ]
-    said = [
-        *lines,
-        "",
-        (
-            f"Memory of a serving process, idle: {idle['plain']:.0f} MB (nginx worker {idle['nginx']:.0f} MB); "
-            f"per open stream: {median(streams):.0f} KB. "
-            f"Start to ready: {systems['plain'].started_in:.2f} s without redaction, "
-            f"{systems['everything'].started_in:.2f} s with analysis workers."
-        ),
-        "",
-        (
-            f"{datetime.now(UTC):%Y-%m-%d} · {os.cpu_count()} cores · Python {platform.python_version()} · "
-            f"{plan.rounds} rounds of {plan.seconds:g} s · `{' '.join(['python -m bench', *sys.argv[1:]])}`"
-        ),
-    ]
-    print("\n".join(said))  # the result
+    plan = Plan(1, 0.5, least=True) if options.smoke else Plan(options.rounds, options.seconds)
+    wanted = rows(plan)
+    if options.rows:
+        names = set(options.rows.split(","))
+        if unknown := names - {row.name for row in wanted}:
+            raise SystemExit(
+                f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(row.name for row in wanted)}"
+            )
+        wanted = [row for row in wanted if row.name in names]
+    if options.smoke or options.no_peers:
+        own = {CONTROL, "plain", "everything", "limits", "plain-keys"}
+        wanted = [_only(row, own) for row in wanted]
+    facts = Facts()
+    found, _ = run(plan, wanted, facts, others=200 if options.smoke else MANY_KEYS)
+    facts.about += _about(plan, found)
+    print("\n".join([*table(wanted, found), "", *facts.memory, "", *facts.missing]))  # the result
     if options.out is not None:
-        options.out.write_text("# Results\n\n" + "\n".join(said) + "\n")
+        write(options.out, wanted, found, facts)
+        (options.out / "RESULTS.json").write_text(json.dumps(found, indent=1), "utf-8")
+    if options.smoke:
+        _whole(wanted, found, facts)
+
+
+def _only(row: Row, systems: set[str]) -> Row:
+    kept = tuple(name for name in row.systems if name in systems)
+    return Row(row.name, row.work, kept, row.measure, row.unit, row.goals)
+
+
+def _whole(wanted: list[Row], found: Found, facts: Facts) -> None:
+    """The smoke run: every work was measured on every system that was wanted, without an error."""
+    gaps = [f"{row.name}: {name}" for row in wanted for name in row.systems if name not in found[row.name]]
+    errors = [row for row, by in found.items() for results in by.values() for one in results if one["errors"]]
+    if gaps or errors:
+        raise SystemExit(f"not measured: {gaps}; with errors: {errors}; {facts.missing}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["tokens"]:
-        tokens.main(sys.argv[2:])
-    else:
-        main()
+    main()

@@ -23,8 +23,8 @@ from typing import Any
 
 import uvloop
 
-from bench.processes import KEY, redis_server
-from bench.sets import everything_policies, plain_policies, settings_text
+from bench.processes import redis_server
+from bench.sets import KEY, everything_policies, plain_policies, settings_text
 from bench.upstream import PLAIN, stream_chunk, stream_end, stream_head
 from gateway.app import Gateway, open_gateway
 from gateway.providers.lean_connection import Connection

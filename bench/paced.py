@@ -101,7 +101,12 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
     ).encode()
     request = (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
-        b"authorization: Bearer %s\r\ncontent-length: %d\r\n\r\n" % (options.key.encode(), len(body))
+        b"%bauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n"
+        % (
+            b"".join(b"%b: %b\r\n" % tuple(one.encode().split(b"=", 1)) for one in options.header),
+            options.key.encode(),
+            len(body),
+        )
     ) + body
     counts = Counts()
     loop = asyncio.get_running_loop()
@@ -145,6 +150,7 @@ def main() -> None:
     parser.add_argument("--gap", type=int, default=20, help="milliseconds between chunks")
     parser.add_argument("--settle", type=float, default=1.0)
     parser.add_argument("--window", type=float, default=5.0)
+    parser.add_argument("--header", action="append", default=[], help="NAME=VALUE")
     parser.add_argument("--prompt", default="How are you?")
     print(json.dumps(uvloop.run(run(parser.parse_args()))))  # the result
 

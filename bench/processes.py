@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -16,11 +16,9 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
-HERTZ = os.sysconf("SC_CLK_TCK")
-KEY = "gw-bench-" + secrets.token_urlsafe(32)
+from bench.sets import KEY, settings_text
 
 
 @dataclass(slots=True)
@@ -33,6 +31,7 @@ class Running:
     key: str = KEY
     started_in: float = 0.0  # seconds from exec to ready
     log: Path = field(default=Path(os.devnull))
+    headers: Mapping[str, str] = field(default_factory=dict)  # that each request to it must carry
 
     def pids(self) -> Iterator[int]:
         """The process and all below it."""
@@ -45,11 +44,12 @@ class Running:
 
     def cpu(self) -> float:
         """CPU seconds used so far, user and system, by the whole tree."""
-        total = 0
+        nanoseconds = 0  # of the scheduler: times in `stat` are whole ticks of 10 ms
         for pid in self.pids():
-            values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += int(values[11]) + int(values[12])
-        return total / HERTZ
+            for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                with contextlib.suppress(OSError):  # a thread that has just ended
+                    nanoseconds += int(task.read_text().split()[0])
+        return nanoseconds / 1e9
 
     def memory(self) -> dict[str, float]:
         """Resident MB of each process of the tree, by a name that says which."""
@@ -161,12 +161,7 @@ def gateway(
     (folder / "policies").mkdir(exist_ok=True)
     for file, text in policies.items():
         (folder / "policies" / file).write_text(text)
-    (folder / "config.toml").write_text(
-        f'[server]\nport = {port}\n[health]\nport = {health}\n[store]\nurl = "{store}"\n[policies]\npath = "policies"\n'
-        f'[log]\nlevel = "warning"\nformat = "json"\n[secrets]\nmaster = "env:BENCH_MASTER"\n'
-        f'[providers.bench]\nkind = "openai"\nbase_url = "http://127.0.0.1:{upstream_port}/v1"\n'
-        f'api_key = "env:BENCH_KEY"\n'
-    )
+    (folder / "config.toml").write_text(settings_text(port, health, upstream_port, store))
     env = {**os.environ, "BENCH_KEY": "upstream", "BENCH_MASTER": "m" * 43, **(environment or {})}
     log = folder / "records.jsonl"
     began = time.monotonic()
@@ -183,17 +178,12 @@ def gateway(
         running.stop()
 
 
-def key_hash() -> str:
-    """The bench key as policies hold it."""
-    return f"sha256:{sha256(KEY.encode()).hexdigest()}"
-
-
-def chat_once(port: int, key: str, body: Mapping[str, object]) -> int:
+def chat_once(port: int, key: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> int:
     """One request, to see that the whole way works before it is measured; the status."""
     request = urllib.request.Request(  # loopback
         f"http://127.0.0.1:{port}/v1/chat/completions",
         json.dumps(body).encode(),
-        {"content-type": "application/json", "authorization": f"Bearer {key}"},
+        {"content-type": "application/json", "authorization": f"Bearer {key}", **(headers or {})},
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # loopback

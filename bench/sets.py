@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 from hashlib import sha256
-
-from bench.processes import KEY
 
 MODELS = """
 [models.bench]
@@ -17,6 +16,7 @@ model = "*"
 input = 1.0
 output = 2.0
 """
+KEY = "gw-bench-" + secrets.token_urlsafe(32)
 BIG = "1_000_000_000"
 
 
