@@ -172,10 +172,12 @@ def _grouped(number: str, groups: list[str]) -> bool:
 
 
 class Phone:
-    """The clusters of digits that may hold a phone number. `every` takes all of them, dialled or not."""
+    """The clusters of digits that may hold a phone number. `every` takes all of them, dialled or not; `fields` those
+    too that would be dialled if the JSON value that they fill were a text of its own."""
 
-    def __init__(self, *, every: bool = False) -> None:
+    def __init__(self, *, every: bool = False, fields: bool = False) -> None:
         self._every = every
+        self._fields = fields
 
     def may(self, text: str) -> bool:
         """Whether there is any."""
@@ -189,12 +191,15 @@ class Phone:
         least = 4 if self._every else FEWEST_PHONE_DIGITS
         for found in PHONE.finditer(text):
             start, end = found.span()
-            if end - start < least:
-                continue
-            if self._every or (
-                sum(map(str.isdigit, found[0])) >= least and looks_dialled(text, start, min(end + PHONE_AFTER, end))
+            if end - start >= least and (
+                self._every
+                or (sum(map(str.isdigit, found[0])) >= least and looks_dialled(text, start, end))
+                or (self._fields and _ENDS.match(text, end) and _BEGINS.search(text, max(0, start - 8), start))
             ):
                 yield start, end
+
+
+_BEGINS, _ENDS = re.compile(r"[\"\[:,]\W{0,3}$"), re.compile(r"\W{0,2}[\"\],}]")
 
 
 # Secrets: how each kind begins.
@@ -273,4 +278,4 @@ FINDERS: Mapping[str, AnyFinder] = MappingProxyType(
         "DATE_TIME": Finder(re.compile(r"\d+[-/.]|[-/.]\d+"), 48, 48),
     }
 )
-PHONES = Phone()
+PHONES = Phone(fields=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +72,21 @@ def test_never_no_where_a_recognizer_says_yes(text: str) -> None:
     for gate, analyzer in PAIRS.values():
         if not gate.may_hold(text):
             assert analyzer.analyze(text) == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), max_size=4))
+def test_what_is_clean_as_json_is_clean_leaf_by_leaf(leaves: list[str]) -> None:
+    raw = json.dumps({"role": "user", "parts": leaves}, ensure_ascii=False, separators=(",", ":"))
+    for gate, analyzer in PAIRS.values():
+        if "\\" not in raw and not gate.may_hold(raw):
+            assert [analyzer.analyze(leaf) for leaf in leaves] == [[] for _ in leaves]
+
+
+def test_a_number_that_is_a_field_of_its_own_is_looked_at() -> None:
+    assert ANALYZER.analyze("2125550142")
+    assert GATE.may_hold('[{"phone":"2125550142"}]')
+    assert GATE.may_hold('{"input":{"to":49301234567}}')
 
 
 @pytest.mark.long
