@@ -244,4 +244,13 @@ def _whole(wanted: list[Row], found: Found, facts: Facts) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["tokens"]:
+        from bench import tokens
+
+        tokens.main(sys.argv[2:])
+    elif sys.argv[1:2] == ["privacy"]:
+        from bench.privacy import __main__ as privacy  # it imports Presidio
+
+        privacy.main(sys.argv[2:])
+    else:
+        main()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from gateway.policy.compiled import RedactionProfile
-from gateway.redaction.normal import normal
+from gateway.redaction.normal import hides, normal
 from gateway.redaction.placeholders import LOOKS_LIKE
 from gateway.redaction.sketch import HINTS, Sketch
 from gateway.redaction.windows import FINDERS, PHONES, AnyFinder, Phone
@@ -26,7 +26,7 @@ KNOWN: Mapping[str, AnyFinder | Phone] = MappingProxyType({**FINDERS, "PHONE_NUM
 _LETTERS = frozenset({"EMAIL_ADDRESS", "SECRET", "MAC_ADDRESS", "UUID", "CRYPTO"})
 _TRIGGERS = b"0123456789@:%&<\\"
 # Longer texts go to a worker unsearched: the event loop is not held for them. A worker says the same, only dearer.
-LONGEST, LONGEST_WIDE = 64 * 1024, 8 * 1024  # characters; beyond ASCII each one costs more
+LONGEST, LONGEST_WIDE = 32 * 1024, 8 * 1024  # characters; beyond ASCII each one costs more
 
 
 class Gate:
@@ -54,10 +54,14 @@ class Gate:
         if triggered:
             if "<" in text and LOOKS_LIKE.search(text) is not None:
                 return True
-            shown = normal(text).text
-            if _any(self._finders, shown):
+            sketch = Sketch(text)
+            shown = text
+            if hides(text) or sketch.spelt():
+                shown = normal(text).text
+                sketch = Sketch(shown)
+            if _any(self._finders, shown, sketch):
                 return True
-        elif self._letters and _any(self._letters, text):
+        elif self._letters and _any(self._letters, text, Sketch(text)):
             return True
         if self._words:
             folded = normal(text).text.casefold()
@@ -68,6 +72,5 @@ class Gate:
 _Asked = tuple[tuple[Callable[[Sketch], bool] | None, Callable[[str], bool]], ...]
 
 
-def _any(asked: _Asked, text: str) -> bool:
-    sketch = Sketch(text)
+def _any(asked: _Asked, text: str, sketch: Sketch) -> bool:
     return any((hint is None or hint(sketch)) and may(text) for hint, may in asked)

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.redaction.sketch import spelt
+from gateway.redaction.sketch import Sketch
 
 _CHANGES = re.compile(
     r"%([2-7][0-9A-Fa-f])|&#(\d{2,3});|&#[xX]([0-9A-Fa-f]{2});|&(commat|period);|\\u00([2-7][0-9A-Fa-f])|\\([nrt])"
@@ -61,13 +61,18 @@ class Normal:
 def normal(text: str) -> Normal:
     """The normal form of a text."""
     read = Normal(text)
-    if not text.isascii() or "%" in text or "&" in text or "\\" in text:
+    if hides(text):
         read = edited(text, _decoding(text))
-    if spelt(read.text):
+    if Sketch(read.text).spelt():
         joined = edited(read.text, _joining(read.text))
         if joined.begins:
             return Normal(joined.text, joined.begins, joined.froms, joined.tos, read)
     return read
+
+
+def hides(text: str) -> bool:
+    """Whether there may be characters in a text that stand for others."""
+    return not text.isascii() or "%" in text or "&" in text or "\\" in text
 
 
 def edited(text: str, edits: Iterator[Edit]) -> Normal:

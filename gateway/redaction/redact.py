@@ -19,7 +19,7 @@ from gateway.policy.compiled import RedactionProfile
 from gateway.policy.permit import Permit
 from gateway.ports import Analyzer, Clock
 from gateway.redaction.conversations import Conversations
-from gateway.redaction.gate import Gate
+from gateway.redaction.gate import LONGEST, Gate
 from gateway.redaction.placeholders import LITERAL, LOOKS_LIKE, Placeholders, tenant_key
 from gateway.redaction.reply import Found, ReplyGuard
 from gateway.redaction.safe import Coverage, SafeRequest
@@ -134,8 +134,10 @@ class Redaction:
         found: list[Found] = [()] * len(texts)
         new: dict[int, bytes] = {}
         hits = 0
+        # Of much text a worker sees what is not known; the event loop is not held to search it.
+        much = sum(map(len, texts)) > LONGEST
         for index, text in enumerate(texts):
-            if not gate.may_hold(text):
+            if not much and not gate.may_hold(text):
                 continue
             mark = self._memory.mark(profile, text)
             known = self._memory.get(mark)

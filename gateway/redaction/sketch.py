@@ -14,9 +14,10 @@ from types import MappingProxyType
 _LETTERS, _DIGITS = string.ascii_letters.encode(), string.digits.encode()
 # What may stand between the digits of one number, in any of the units; "?" stands for all that is not ASCII.
 _BETWEEN = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f-._/()[]~+xX?"
+_HEX = string.hexdigits.encode()
 _NUMBERS = bytes(0x30 if code in _DIGITS else 0 for code in range(256))
 _SHAPE = bytes(0x30 if code in _DIGITS else 0x61 if code in _LETTERS else code for code in range(256))
-_BRACKETED = ("(at", "( at", "[at", "[ at", "{at", "{ at")
+_BRACKETED = (b"(at", b"( at", b"[at", b"[ at", b"{at", b"{ at")
 _OTHER_DIGITS = re.compile(r"(?![0-9])\d")
 _SECRETS = (
     b"sk-", b"k_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-", b"xox", b"hf_", b"npm_",
@@ -46,16 +47,21 @@ class Sketch:
                 self._numbers = self.data.translate(_NUMBERS, _BETWEEN)
         return b"0" * count in self._numbers
 
-
-def spelt(text: str) -> bool:
-    """Whether a digit may stand by itself between spaces or underscores, as in "4 1 1 1"."""
-    shape = text.encode("ascii", "replace").translate(_SHAPE)
-    return b" 0 " in shape or b"_0_" in shape
+    def spelt(self) -> bool:
+        """Whether a digit may stand by itself between spaces or underscores, as in "4 1 1 1"."""
+        return b" 0 " in self.shape or b"_0_" in self.shape
 
 
-def spoken(lower: str) -> bool:
-    """Whether a dot may be said, or an "at" stands in brackets."""
-    return "dot" in lower or any(one in lower for one in _BRACKETED)
+def spoken(data: bytes) -> bool:
+    """Whether in a text, lower or upper case, a dot may be said, or an "at" stands in brackets."""
+    lower = data.lower()
+    if b"dot" in lower:
+        return True
+    return (b"(" in data or b"[" in data or b"{" in data) and any(one in lower for one in _BRACKETED)
+
+
+def _address(sketch: Sketch) -> bool:
+    return b"@" in sketch.data or spoken(sketch.data)
 
 
 def _letters_before_digits(sketch: Sketch) -> bool:
@@ -64,7 +70,9 @@ def _letters_before_digits(sketch: Sketch) -> bool:
 
 def _dotted_digits(sketch: Sketch) -> bool:
     data = sketch.data
-    if not sketch.plain or b"::" in data or data.count(b":") >= 6:
+    if not sketch.plain or b"::" in data:
+        return True
+    if data.count(b":") >= 6 and b"::::::" in data.translate(None, _HEX):
         return True
     return b"0.0" in sketch.shape and b"..." in data.translate(_SHAPE, _DIGITS)
 
@@ -90,6 +98,7 @@ def _digits(count: int) -> Callable[[Sketch], bool]:
 # Entity → whether its units may be there. What is not named is always asked itself.
 HINTS: Mapping[str, Callable[[Sketch], bool]] = MappingProxyType(
     {
+        "EMAIL_ADDRESS": _address,
         "CREDIT_CARD": _digits(12),
         "US_SSN": _digits(9),
         "US_ITIN": _digits(9),

@@ -81,6 +81,7 @@ _SPOKEN = re.compile(
     rf"(?i:(?:\s?[\])}}]\s?{LABEL}(?:{DOT}{LABEL}){{0,3}}?{DOT}|\s+{LABEL}(?:{DOT}{LABEL}){{0,3}}?{SAID_DOT}){SPOKEN_TLD}\b)"
 )
 SPOKEN_BEFORE = 340  # characters: four parts of up to 64, and the dots between them
+_SIGN = re.compile(rf"@(?<=[^{MAIL_STOPS}]@)(?=[^{MAIL_STOPS}]|\[)")
 _BEFORE_AT = re.compile(rf"[^{MAIL_STOPS}]*")
 LONGEST_LOCAL = 320  # characters before an @ that are looked at; RFC 5321 allows 64
 
@@ -90,21 +91,22 @@ class Mail:
 
     def may(self, text: str) -> bool:
         """Whether there is any window."""
-        return "@" in text or (spoken(text.lower()) and _SPOKEN.search(text) is not None)
+        return ("@" in text and _SIGN.search(text) is not None) or (
+            spoken(text.encode("ascii", "replace")) and _SPOKEN.search(text) is not None
+        )
 
     def windows(self, text: str) -> list[Window]:
         """The windows, in order, not touching."""
         found: list[Window] = []
-        at = text.find("@")
-        while at >= 0:
+        for sign in _SIGN.finditer(text):
+            at = sign.start()
             turned = text[max(0, at - LONGEST_LOCAL) : at][::-1]
             before = _BEFORE_AT.match(turned)
             after = _BEFORE_AT.match(text, at + 1)
             end = after.end() if after is not None else at + 1
             found.append((at - (before.end() if before is not None else 0) - 2, end + 2))
-            at = text.find("@", max(end, at + 1))
         said = []
-        if spoken(text.lower()):
+        if spoken(text.encode("ascii", "replace")):
             said = [(one.start() - SPOKEN_BEFORE, one.end() + 80) for one in _SPOKEN.finditer(text)]
         return merged(sorted(found + said) if said else found, len(text))
 
@@ -271,7 +273,7 @@ FINDERS: Mapping[str, AnyFinder] = MappingProxyType(
         "MEDICAL_LICENSE": Finder(re.compile(r"\d{7,}"), 4, 4),
         "UK_NINO": Finder(_digits(6, " "), 8, 8),
         "US_DRIVER_LICENSE": Finder(re.compile(r"\d+"), 22, 22),
-        "IBAN_CODE": Finder(re.compile(rf"\d\d(?<=[{_A}]{{2}}\d\d)[ -]?[{_A}\d]"), 6, 46),
+        "IBAN_CODE": Finder(re.compile(rf"[0-9]{{2}}(?<=(?<![{_A}0-9])[{_A}]{{2}}..)[ -]?[{_A}0-9]{{4}}"), 6, 46),
         "MAC_ADDRESS": Finder(re.compile(rf"[:-][{_X}]{{2}}[:-][{_X}]{{2}}[:-]|\.[{_X}]{{4}}\."), 24, 24),
         "UUID": Finder(re.compile(rf"-[{_X}]{{4}}-[{_X}]{{4}}-"), 40, 60, "-"),
         "CRYPTO": Finder(re.compile(rf"[{_A}0-9]{{26,}}"), 2, 2),

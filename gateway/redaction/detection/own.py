@@ -62,7 +62,7 @@ class CardRecognizer(CreditCardRecognizer):
         gap = "[ _./-]?"
         body = rf"\d{{4}}{gap}(?:\d{{4}}{gap}\d{{4}}{gap}\d{{1,4}}(?:{gap}\d{{3}})?|\d{{6}}{gap}\d{{4,5}})"
         super().__init__(
-            patterns=[Pattern("number", rf"(?<![A-Za-z0-9])(?<!\d[.,])(?=[2-6]){body}(?![A-Za-z0-9])", 0.3)],
+            patterns=[Pattern("number", rf"(?<![A-Za-z0-9])(?<!\d\.)(?=[2-6]){body}(?![A-Za-z0-9])", 0.3)],
             replacement_pairs=[(char, "") for char in "- _./"],
         )
 
