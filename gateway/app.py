@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
@@ -25,7 +25,6 @@ from gateway.journey import Rooms
 from gateway.limits.answer import quantity
 from gateway.limits.failure import Guarded
 from gateway.limits.memory import MemoryStore
-from gateway.limits.redis import RedisStore
 from gateway.limits.scopes import Claim, Crossed, Unit
 from gateway.limits.settler import Settler
 from gateway.objects.memory import MemoryObjects
@@ -59,6 +58,9 @@ from gateway.tokens.counting import Counting
 from gateway.tokens.encodings import NEWEST, encoding_of
 from gateway.tokens.ranks import present
 from gateway.tokens.tiktoken import TiktokenCounter
+
+if TYPE_CHECKING:
+    from gateway.limits.redis import RedisStore
 
 log = structlog.get_logger(__name__)
 STATE = "llm-gateway"  # the folder in the user's state folder
@@ -198,6 +200,8 @@ class Gateway:
         if settings.embedded:
             memory = MemoryStore(clock)
             return memory, guard(memory)
+        from gateway.limits.redis import RedisStore  # noqa: PLC0415  # redis-py takes 0.2 s and 6 MB: only where used
+
         secrets = (settings.password, settings.sentinel_password)
         password, sentinel_password = (one.read if one is not None else None for one in secrets)
         store = RedisStore(
@@ -212,9 +216,9 @@ class Gateway:
 
     def _open_objects(self) -> ObjectDirectory:
         store = self._store
-        if isinstance(store, RedisStore):
-            return RedisObjects(store.command, self._background, self._clock)
-        return MemoryObjects(self._clock)
+        if isinstance(store, MemoryStore):
+            return MemoryObjects(self._clock)
+        return RedisObjects(store.command, self._background, self._clock)
 
     def _open_transport(self) -> Transport:
         plain = AiohttpTransport()
