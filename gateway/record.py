@@ -54,7 +54,7 @@ _NAMES = {
     "redaction_bytes": "gateway.redaction.bytes", "spans": "gateway.redaction.spans",
     "cache_hits": "gateway.redaction.cache_hits", "redaction_ms": "gateway.redaction.ms",
     "unscanned": "gateway.redaction.unscanned", "redaction_failed": "gateway.redaction.failed",
-    "recalled": "gateway.redaction.recalled",
+    "recalled": "gateway.redaction.recalled", "recognizers": "gateway.redaction.recognizers",
     "reply_parts": "gateway.redaction.reply.parts", "reply_bytes": "gateway.redaction.reply.bytes",
     "reply_spans": "gateway.redaction.reply.spans", "reply_ms": "gateway.redaction.reply.ms",
     "reply_unscanned": "gateway.redaction.reply.unscanned", "reply_failed": "gateway.redaction.reply.failed",
@@ -131,6 +131,7 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     ms_provider_head: float | None = None
     ms_first_byte: float | None = None
     redaction: str | None = None
+    recognizers: tuple[str, ...] = ()  # the entity types that were looked for
     redaction_parts: int | None = None
     redaction_bytes: int | None = None
     spans: Mapping[str, int] | None = None
@@ -249,12 +250,13 @@ def _say_use(record: Record, exchange: Exchange) -> None:
         record.redaction, record.redaction_parts, record.redaction_bytes = (
             coverage.profile, coverage.parts, coverage.bytes,
         )  # fmt: skip
+        record.recognizers = coverage.recognizers
         record.spans, record.cache_hits = coverage.spans, coverage.cache_hits
         record.redaction_ms = round(coverage.milliseconds, 3)
         record.unscanned, record.redaction_failed = coverage.unscanned, coverage.failed
         record.recalled = coverage.recalled or None
     if (reply := exchange.reply) is not None:
-        record.redaction = reply.profile
+        record.redaction, record.recognizers = reply.profile, reply.recognizers
         record.reply_parts, record.reply_bytes, record.reply_spans = reply.parts, reply.bytes, reply.spans
         record.reply_ms = round(reply.milliseconds, 3)
         record.reply_unscanned, record.reply_failed = reply.unscanned, reply.failed

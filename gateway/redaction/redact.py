@@ -8,8 +8,9 @@ is analysed.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
@@ -92,7 +93,7 @@ class Redaction:
         began = self._clock.monotonic()
         gate = self._gate(profile)
         if (clean := clean_fields(ask.fields, gate.may_hold)) is not None:
-            searched = Coverage(profile.name, clean[0], clean[1], milliseconds=self._since(began))
+            searched = Coverage(profile.name, _looked_for(profile), clean[0], clean[1], milliseconds=self._since(began))
             return SafeRequest(ask.body, coverage=searched)
         try:
             found = walk(ask.body, ask.fields)
@@ -109,6 +110,7 @@ class Redaction:
         texts = [leaf.text for leaf in found.leaves]
         coverage = Coverage(
             profile.name,
+            _looked_for(profile),
             parts=len(texts),
             bytes=sum(map(len, texts)),
             unscanned=tuple(sorted(found.unscannable)),
@@ -170,8 +172,12 @@ class Redaction:
                 rule=profile.rule,
             )
         placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant), known)
-        for leaf, one in zip(found.leaves, spans, strict=True):
-            text = redacted(leaf.text, one, profile, placeholders)
+        pairs = list(zip(found.leaves, spans, strict=True))
+        for leaf, one in sorted(pairs, key=lambda pair: pair[0].signed):  # those last, when all values are known
+            if leaf.signed:
+                text = unrestored(leaf.text, one, profile, placeholders)
+            else:
+                text = redacted(leaf.text, one, profile, placeholders)
             if text != leaf.text:
                 leaf.put(text)
         try:
@@ -225,6 +231,10 @@ class SpanMemory:
             self._known.popitem(last=False)
 
 
+def _looked_for(profile: RedactionProfile) -> tuple[str, ...]:
+    return tuple(sorted(profile.finds))
+
+
 def checked(spans: Sequence[Span], text: str) -> Found:
     """An analyzer's answer: within the text, sorted, not overlapping. Raises AnalyzerFailure."""
     end = 0
@@ -249,6 +259,25 @@ def redacted(text: str, spans: Found, profile: RedactionProfile, placeholders: P
         at = span.end
     parts.append(_literals(text[at:], placeholders))
     return "".join(parts)
+
+
+def unrestored(text: str, spans: Found, profile: RedactionProfile, placeholders: Placeholders) -> str:
+    """What restoring made of a model's own text, undone: every value that has a placeholder becomes it, whatever its
+    surroundings, and nothing that looks like one is escaped. What is found beyond that is replaced as anywhere."""
+    known = {value: placeholder for placeholder, value in placeholders.restore.items()}
+    if known:
+        text, whole = re.sub(_any_of(known), lambda found: known[found[0]], text), text
+    else:
+        whole = text
+    for span in spans:
+        value, action = whole[span.start : span.end], profile.action_for(span.entity)
+        if action != "detect" and value in text:
+            text = text.replace(value, MASK * len(value) if action == "mask" else placeholders.of(span.entity, value))
+    return text
+
+
+def _any_of(values: Iterable[str]) -> str:
+    return "|".join(map(re.escape, sorted(values, key=len, reverse=True)))
 
 
 def _literals(text: str, placeholders: Placeholders) -> str:

@@ -57,7 +57,7 @@ class ReplyGuard:
     def coverage(self) -> Coverage:
         """Counts and names, never a value."""
         return Coverage(
-            self._profile.name, self._parts, self._bytes, dict(self._counts),
+            self._profile.name, tuple(sorted(self._profile.finds)), self._parts, self._bytes, dict(self._counts),
             milliseconds=self._seconds * 1000, unscanned=tuple(sorted(self._unscanned)), failed=self._failed,
         )  # fmt: skip
 

@@ -16,6 +16,7 @@ class Coverage(msgspec.Struct, frozen=True):
     """What was looked at and what was found: counts and names, never a value. Goes into the record."""
 
     profile: str
+    recognizers: tuple[str, ...] = ()  # the entity types that were looked for
     parts: int = 0
     bytes: int = 0
     spans: Mapping[str, int] = msgspec.field(default_factory=dict)  # per entity type

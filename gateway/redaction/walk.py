@@ -53,10 +53,12 @@ SHORTEST_NUMBER = 7  # digits of a number in a tool call's arguments that may be
 
 @dataclass(slots=True)
 class Leaf:
-    """One text, and how to put another in its place."""
+    """One text, and how to put another in its place. `signed`: what a model thought, over which its provider signed:
+    what comes back must be, character by character, what it wrote."""
 
     text: str
     put: Callable[[str], None]
+    signed: bool = False
 
 
 @dataclass(slots=True)
@@ -160,12 +162,12 @@ class _Walker:
         else:
             self._node(tree, put)
 
-    def _leaf(self, text: str, put: Callable[[Any], None]) -> None:
+    def _leaf(self, text: str, put: Callable[[Any], None], *, signed: bool = False) -> None:
         def replace(value: str) -> None:
             self._found._touched.add(self._name)  # noqa: SLF001  # built by this module
             put(value)
 
-        self._found.leaves.append(Leaf(text, replace))
+        self._found.leaves.append(Leaf(text, replace, signed))
 
     def _node(self, node: Any, put: Callable[[Any], None]) -> None:
         if isinstance(node, str):
@@ -191,6 +193,8 @@ class _Walker:
                     self._leaf(value["filename"], _setter(value, "filename"))
             elif (kind, key) in _UNSCANNABLE_IN:
                 continue
+            elif kind == key == "thinking" and isinstance(value, str) and value:
+                self._leaf(value, _setter(node, key), signed=True)
             elif key in _OWN_KEYS and isinstance(value, dict):
                 self._own(value)
             elif key in _JSON_TEXT and isinstance(value, str):

@@ -240,3 +240,27 @@ async def test_a_conversation_that_is_sent_again_is_searched_once() -> None:
         hits.append(safe.coverage.cache_hits)
     assert hits == [0, 2, 3]
     assert len(analyzer.seen) == 4
+
+
+async def test_what_a_model_thought_goes_back_as_it_was_written() -> None:
+    """Its signature is over the provider's own words, placeholders included."""
+    said = {"role": "user", "content": "I am ada@example.com"}
+    first = await redact("/v1/messages", {"model": "m", "max_tokens": 1, "messages": [said]})
+    (placeholder,) = first.restore
+    thought = (
+        f"They are {placeholder}, or ada@example.com<{placeholder}>; not <EMAIL_ADDRESS_00000000>. x{placeholder}y"
+    )
+    thought = thought.replace("ada@example.com", "someone")
+    block = {"type": "thinking", "thinking": thought, "signature": "c2ln"}
+    shown = json.loads(restore_body(json.dumps(block).encode(), first.restore))
+    assert "xada@example.comy" in shown["thinking"]
+    again = {"model": "m", "max_tokens": 1, "messages": [said, {"role": "assistant", "content": [shown]}, said]}
+    second = await redact("/v1/messages", again)
+    assert json.loads(second.body or b"")["messages"][1]["content"][0] == block
+
+
+async def test_the_record_says_what_was_looked_for() -> None:
+    for text in ("nothing here", "I am ada@example.com"):
+        safe = await redact("/v1/embeddings", {"model": "m", "input": text})
+        assert safe.coverage is not None
+        assert safe.coverage.recognizers == ("EMAIL_ADDRESS", "PHONE_NUMBER")
