@@ -43,6 +43,11 @@ class Endpoint(msgspec.Struct, frozen=True):
         return self.name in INFERENCE
 
     @property
+    def worded(self) -> bool:
+        """Whether a JSON body holds words of a person that can be searched, though cost and answer are not read."""
+        return self.visible or self.name in WORDED
+
+    @property
     def operation(self) -> str:
         """OpenTelemetry's `gen_ai.operation.name`."""
         shape = SHAPES.get(self.shape)
@@ -63,6 +68,7 @@ _BELOW_HOT = {
     "chat": "stored_completions", "completions": "stored_completions", "embeddings": "stored_embeddings",
     "responses": "stored_responses", "messages": "message_batches",
 }  # fmt: skip
+WORDED = INFERENCE | {"assistants", "conversations", "threads"}
 OTHER = "other"  # every path that has no name here yet: a client's words must not become ours
 OWN_KEY = "/gateway/v1/key"  # what a key may do and what is left of it
 # Every name that a policy's `endpoints` may hold, besides "inference" and "*".

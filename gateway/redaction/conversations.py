@@ -6,6 +6,7 @@ reply keeps placeholders that nobody could restore; that is said, and nothing is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 import msgspec
 
@@ -17,6 +18,7 @@ from gateway.reading import Ask
 from gateway.redaction.sealed import Seal
 
 DAY = 86_400
+STORED = frozenset(("stored_responses", "conversations"))  # endpoints whose paths name what a provider keeps
 MOST = 10_000  # placeholders of one conversation; of more the oldest are forgotten
 
 
@@ -64,7 +66,7 @@ class Keep:
     async def under(self, response_id: str) -> None:
         """Keep them under the response's id, and under the conversation's that it belongs to."""
         tenant = self._permit.principal.key.tenant
-        for conversation in (response_id, *_named(self._permit.ask)):
+        for conversation in dict.fromkeys((response_id, *_named(self._permit.ask), *_in_path(self._permit.ask))):
             name = self._seal.name(tenant, conversation)
             try:
                 await self._keeper.keep(tenant, name, self._seal.sealed(tenant, name, self._mapping), self._seconds)
@@ -76,7 +78,15 @@ class Keep:
 def continued(ask: Ask) -> tuple[str, ...]:
     """The ids of what a request continues."""
     previous = (ask.previous_response_id,) if ask.previous_response_id else ()
-    return (*previous, *_named(ask))
+    return (*previous, *_named(ask), *_in_path(ask))
+
+
+def _in_path(ask: Ask) -> tuple[str, ...]:
+    """The stored response or conversation that a path names: /responses/ID, /conversations/ID/items."""
+    if ask.endpoint.name not in STORED:
+        return ()
+    segments = unquote(ask.endpoint.path).strip("/").split("/")
+    return (segments[1],) if len(segments) > 1 else ()
 
 
 def _named(ask: Ask) -> tuple[str, ...]:
@@ -91,6 +101,8 @@ def _named(ask: Ask) -> tuple[str, ...]:
 
 def stays(permit: Permit) -> bool:
     """Whether the provider keeps the response: unless it is told not to."""
+    if permit.ask.endpoint.name == "conversations":
+        return True
     if permit.ask.endpoint.shape != "responses":
         return False
     for name, value in permit.edits:

@@ -19,7 +19,7 @@ from gateway.json_object import BadJson
 from gateway.policy.compiled import RedactionProfile
 from gateway.policy.permit import Permit
 from gateway.ports import Analyzer, Clock
-from gateway.redaction.conversations import Conversations
+from gateway.redaction.conversations import STORED, Conversations
 from gateway.redaction.gate import LONGEST, Gate
 from gateway.redaction.placeholders import LITERAL, LOOKS_LIKE, Placeholders, tenant_key
 from gateway.redaction.reply import Found, ReplyGuard
@@ -59,7 +59,9 @@ class Redaction:
 
     async def _continued(self, permit: Permit, profile: RedactionProfile) -> SafeRequest | Refusal:
         """With the placeholders of the stored conversation that a request continues."""
-        if self._conversations is None or permit.ask.endpoint.shape != "responses" or profile.shadow:
+        endpoint = permit.ask.endpoint
+        stored = endpoint.shape == "responses" or endpoint.name in STORED
+        if self._conversations is None or not stored or profile.shadow:
             return await self._redact(permit, profile, {})
         recalled, there = await self._conversations.recalled(permit)
         safe = await self._redact(permit, profile, recalled)
@@ -85,7 +87,8 @@ class Redaction:
         self, permit: Permit, profile: RedactionProfile, known: Mapping[str, str]
     ) -> SafeRequest | Refusal:  # fmt: skip
         ask = permit.ask
-        if not ask.endpoint.visible:  # named by the policy as a path that nobody looks into ("no side door")
+        if not ask.endpoint.visible and not (ask.endpoint.worded and ask.fields):
+            # Named by the policy as a path that nobody looks into ("no side door").
             unscanned = ("body",) if ask.body is not None or ask.rest is not None or ask.upgrade else ()
             return SafeRequest(ask.body, coverage=Coverage(profile.name, unscanned=unscanned))
         if ask.body is None:
@@ -99,7 +102,7 @@ class Redaction:
             found = walk(ask.body, ask.fields)
         except BadJson as error:
             return Refusal(Reason.BAD_REQUEST, f"We could not read the JSON body of your request: {error}")
-        if found.unscannable and profile.unscannable == "deny":
+        if found.unscannable and profile.unscannable == "deny" and ask.endpoint.visible:
             kinds = ", ".join(sorted(found.unscannable))
             return Refusal(
                 Reason.UNSCANNABLE,

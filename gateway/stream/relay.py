@@ -6,7 +6,7 @@ passed. Nothing is awaited here but the two ports, so the loop is the same for e
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -26,13 +26,13 @@ from gateway.shapes.shape import Said, Shape
 from gateway.shapes.table import SHAPES
 from gateway.stream.cutter import Cutter
 from gateway.stream.filters import BYTES_PER_TOKEN, Meter, StreamFilter
+from gateway.stream.opaque import LARGEST_ANSWER, PASSED, is_stream, passed, read_whole, relay_opaque
 from gateway.stream.recount import recount
 from gateway.stream.sse import Decoder, Event, TooLong
 from gateway.stream.terminators import TERMINATORS, comment
 from gateway.tokens.counting import Counting
 from gateway.tokens.passed import said_in
 
-LARGEST_ANSWER = 64 << 20  # bytes of a whole answer that are held to be restored and metered
 LARGEST_ERROR = 256 << 10  # bytes of a provider's error that are read
 
 
@@ -41,11 +41,6 @@ class _Object(msgspec.Struct):
 
 
 _object = msgspec.json.Decoder(_Object)
-
-# What passes of a provider's headers: the rest is its own business (cookies, its ids, its limits, hop-by-hop fields).
-PASSED = ("content-type", "openai-processing-ms", "openai-version")
-PASSED_OPAQUE = (*PASSED, "content-encoding", "content-disposition", "content-length", "cache-control", "location",
-                 "accept-ranges", "content-range", "etag", "last-modified")  # fmt: skip
 
 
 GrowLease = Callable[[Lease, int, int], Awaitable[Denial | None]]  # the store's `grow`
@@ -72,8 +67,8 @@ async def relay(
         if upstream.status >= 400:
             await _relay_error(exchange, answer, reply)
         elif not ask.endpoint.visible:
-            await _relay_opaque(exchange, answer, reply, clock)
-        elif upstream.headers.get("content-type", "").startswith("text/event-stream"):
+            await relay_opaque(exchange, answer, reply, clock)
+        elif is_stream(upstream.headers):
             await _relay_stream(exchange, answer, reply, clock, counting, grow)
         else:
             await _relay_whole(exchange, answer, reply, clock, counting)
@@ -82,7 +77,7 @@ async def relay(
 
 
 async def _relay_error(exchange: Exchange, answer: Answer, reply: Reply) -> None:
-    body = await _read(answer.upstream, LARGEST_ERROR)
+    body = await read_whole(answer.upstream, LARGEST_ERROR)
     await _send_error(exchange, answer, reply, answer.upstream.status, body)
 
 
@@ -110,7 +105,7 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     """A whole answer is read before the client hears of it, so whatever breaks it is still an error with a status."""
     shape = _shape(exchange)
     try:
-        body = await _read(answer.upstream, LARGEST_ANSWER)
+        body = await read_whole(answer.upstream, LARGEST_ANSWER)
     except BaseException:
         exchange.usage = abandoned(exchange)
         raise
@@ -134,7 +129,7 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
             exchange.reply = guard.coverage
     if answer.safe.restore:
         body = restore_body(body, answer.safe.restore, json_text=writes_json(_ask(exchange)))
-    head = Head(answer.upstream.status, (*_passed(answer, PASSED), *answer.headers, *exchange.cost_header()))
+    head = Head(answer.upstream.status, (*passed(answer.upstream, PASSED), *answer.headers, *exchange.cost_header()))
     exchange.enter(Phase.RELAYING)
     exchange.first_byte = clock.monotonic()
     exchange.ending, exchange.status = Ending.ANSWERED, answer.upstream.status
@@ -159,7 +154,7 @@ async def _relay_stream(
         exchange.enter(Phase.RELAYING)
         exchange.first_byte = clock.monotonic()
         exchange.status = upstream.status
-        await reply.begin(Head(upstream.status, (*_passed(answer, PASSED), *answer.headers)))
+        await reply.begin(Head(upstream.status, (*passed(answer.upstream, PASSED), *answer.headers)))
         try:
             events, last = first, False
             while True:
@@ -297,60 +292,6 @@ class _Stages:
         if self._restorers:
             events = _through(self._restorers, events, last=last)
         return events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
-
-
-async def _relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
-    upstream = answer.upstream
-    if answer.see is not None and exchange.method != "HEAD" and _is_json(upstream.headers):
-        body = await answer.see(await _read(upstream, LARGEST_ANSWER))
-        exchange.enter(Phase.RELAYING)
-        exchange.first_byte = clock.monotonic()
-        exchange.ending, exchange.status = Ending.ANSWERED, upstream.status
-        passed = [one for one in _passed(answer, PASSED_OPAQUE) if one[0] != "content-length"]
-        await reply.send(Head(upstream.status, (*passed, *answer.headers)), body)
-        return
-    first = await upstream.chunk()
-    exchange.enter(Phase.RELAYING)
-    exchange.first_byte = clock.monotonic()
-    exchange.status = upstream.status
-    await reply.begin(Head(upstream.status, (*_passed(answer, PASSED_OPAQUE), *answer.headers)))
-    try:
-        data = first
-        while data:
-            await reply.write(data)
-            data = await upstream.chunk()
-    except Failure as failure:
-        if exchange.is_client_gone(failure):
-            raise
-        exchange.ending, exchange.failure = Ending.TRUNCATED, failure
-        reply.abort()
-        return
-    exchange.ending = Ending.ANSWERED
-    await reply.end()
-
-
-def _is_json(headers: Mapping[str, str]) -> bool:
-    """Raises ProviderBroken where it is encoded, which nobody asked for and we cannot read."""
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return False
-    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise ProviderBroken("an encoded answer")
-    return True
-
-
-async def _read(upstream: Upstream, limit: int) -> bytes:
-    parts, size = [], 0
-    while data := await upstream.chunk():
-        parts.append(data)
-        size += len(data)
-        if size > limit:
-            raise ProviderBroken(f"answer larger than {limit} bytes")
-    return b"".join(parts)
-
-
-def _passed(answer: Answer, names: Sequence[str]) -> list[tuple[str, str]]:
-    headers = answer.upstream.headers
-    return [(name, headers[name]) for name in names if name in headers]
 
 
 def counted(exchange: Exchange, output_tokens: int, input_tokens: int | None = None) -> Usage:

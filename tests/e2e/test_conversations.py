@@ -24,6 +24,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.said: dict[str, str] = {}
+        self.stored: dict[str, tuple[bytes, bytes]] = {}  # response id → its body, its events
         self.bodies: list[str] = []
 
     def answer(self, body: bytes) -> tuple[str, bytes]:
@@ -33,17 +34,21 @@ class Provider:
         response_id = f"resp_{len(self.bodies)}"
         self.said[response_id] = text
         item = echo_shapes.response_item(text, None)
-        if not asked.get("stream"):
-            whole = echo_shapes.response(asked, "m", [item], None)
-            return "application/json", json.dumps({**whole, "id": response_id}).encode()
+        whole = json.dumps({**echo_shapes.response(asked, "m", [item], None), "id": response_id}).encode()
         pieces = [text[at : at + 3] for at in range(0, len(text), 3)]
-        events = [*echo_shapes.response_events(asked, "m", item, pieces, None)]
-        for event in events:
-            if "response" in event:
-                event["response"]["id"] = response_id
-        return "text/event-stream", b"".join(
-            f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events
-        )
+        trees = [*echo_shapes.response_events(asked, "m", item, pieces, None)]
+        for tree in trees:
+            if "response" in tree:
+                tree["response"]["id"] = response_id
+        events = b"".join(f"event: {tree['type']}\ndata: {json.dumps(tree)}\n\n".encode() for tree in trees)
+        self.stored[response_id] = whole, events
+        return ("text/event-stream", events) if asked.get("stream") else ("application/json", whole)
+
+    def fetch(self, path: str) -> tuple[str, bytes]:
+        """GET of a stored response, as a body or as a stream."""
+        name, _, query = path.removeprefix("/v1/responses/").partition("?")
+        whole, events = self.stored[name]
+        return ("text/event-stream", events) if "stream=true" in query else ("application/json", whole)
 
 
 @contextmanager
@@ -52,7 +57,12 @@ def remembering() -> Iterator[tuple[Provider, str]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            kind, body = provider.answer(self.rfile.read(int(self.headers["content-length"])))
+            self._send(*provider.answer(self.rfile.read(int(self.headers["content-length"]))))
+
+        def do_GET(self) -> None:
+            self._send(*provider.fetch(self.path))
+
+        def _send(self, kind: str, body: bytes) -> None:
             self.send_response(200)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(body)))
@@ -73,7 +83,8 @@ def remembering() -> Iterator[tuple[Provider, str]]:
 def test_turns_that_come_to_different_processes(tmp_path: Path, redis: RedisServer) -> None:
     other = "gw-other-tenant-0123456789"
     policies = {
-        "keys.toml": "[tenants.other]\n" + keys('redaction = "strict"')
+        "keys.toml": "[tenants.other]\n"
+        + keys('redaction = "strict"\nendpoints = ["inference", "stored_responses"]\nprovider = "up"')
         + keys('redaction = "strict"\ntenant = "other"', secret=other, name="other"),
         "models.toml": MODELS,
         "redaction.toml": REDACTION,
@@ -102,7 +113,13 @@ def test_turns_that_come_to_different_processes(tmp_path: Path, redis: RedisServ
         )
         third = one.responses.create(model="plain", input="Who am I?", previous_response_id=last.response.id)
         assert third.output_text == "I am ada@example.com. And bob@example.com. Who am I?"
-        record = running.records(1)[-1]
+        for client in clients:  # what the provider kept comes back in the client's own words, too
+            assert client.responses.retrieve(third.id).output_text == third.output_text
+            again = list(client.responses.retrieve(last.response.id, stream=True))
+            assert "".join(one.delta for one in again if one.type == "response.output_text.delta") == (
+                last.response.output_text
+            )
+        record = next(one for one in running.records(1) if one["gateway.endpoint"] == "responses")
         assert record["gateway.redaction.recalled"] == 1
         with pytest.raises(openai.NotFoundError):  # another tenant's, of which it is not even told
             two.with_options(api_key=other).responses.create(

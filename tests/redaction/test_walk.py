@@ -264,3 +264,27 @@ async def test_the_record_says_what_was_looked_for() -> None:
         safe = await redact("/v1/embeddings", {"model": "m", "input": text})
         assert safe.coverage is not None
         assert safe.coverage.recognizers == ("EMAIL_ADDRESS", "PHONE_NUMBER")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/images/generations", {"model": "m", "prompt": "a card for ada@example.com"}),
+        ("/v1/moderations", {"model": "m", "input": ["ada@example.com", {"type": "text", "text": "ada@example.com"}]}),
+        ("/v1/audio/speech", {"model": "m", "input": "ada@example.com", "instructions": "like ada@example.com"}),
+        ("/v1/conversations", {"items": [{"role": "user", "content": "ada@x.org"}], "metadata": {"id": "ada@x.org"}}),
+        ("/v1/threads/thread_1/messages", {"role": "user", "content": "ada@example.com"}),
+    ],
+)  # fmt: skip
+async def test_words_on_paths_that_are_not_metered_do_not_leave_either(path: str, body: dict[str, Any]) -> None:
+    safe = await redact(path, body)
+    assert b"ada@" not in (safe.body or b"")
+    assert safe.coverage is not None
+    assert safe.coverage.unscanned == ()
+    assert restore_body(safe.body or b"", safe.restore) == msgspec.json.encode(body)
+
+
+async def test_what_nobody_looks_into_is_named() -> None:
+    safe = await redact("/v1/batches", {"input_file_id": "file-1"})
+    assert safe.coverage is not None
+    assert safe.coverage.unscanned == ("body",)
