@@ -103,7 +103,7 @@ def is_stream(headers: Mapping[str, str]) -> bool:
 
 
 def is_json(headers: Mapping[str, str]) -> bool:
-    """Whether an answer is JSON. Raises ProviderBroken where it is encoded, which nobody asked for and we cannot read."""
+    """Whether an answer is JSON. Raises ProviderBroken where it is encoded, which nobody asked for and nobody reads."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return False
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
