@@ -1,0 +1,197 @@
+"""What admins see of limits and usage and may change for a time: the listener, the commands, roles, the audit log."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.e2e.harness import KEY, MODELS, Gateway, chat, config, gateway, key_hash, keys, listing
+
+OTHER = "gw-other-key-0123456789"
+LIMITS = "gw-admin-limits"
+BUDGET = """
+labels = { cost_center = "4711" }
+team = "support"
+[keys.app.budget]
+tokens_per_day = { limit = 90_000, warn_at = [0.5, 0.9] }
+usd_per_month = 0.2
+requests_per_day = { limit = 1, shadow = true }
+[keys.app.limits]
+requests_per_minute = { limit = 1000, burst = 4, warn_at = [0.5] }
+"""
+PRICES = "[[prices]]\nprovider = 'echo'\nmodel = '*'\ninput = 1.0\noutput = 2.0\n"
+TEAM = "[teams.support]\ntenant = 'acme'\nbudget.usd_per_month = 5\n[tenants.acme]\ntime_zone = 'Europe/Berlin'\n"
+
+
+@pytest.fixture(params=["memory", "redis"])
+def one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
+    store = "memory://" if request.param == "memory" else str(request.getfixturevalue("redis_url"))
+    settings = config(None, store=store, admin=True).replace("[secrets]", "call_seconds = 2.0\n[secrets]")
+    settings += f'[admin.tokens.lim]\nhash = "{key_hash(LIMITS)}"\nrole = "limits"\n'
+    models = MODELS.partition("[[prices]]")[0].replace('provider = "up"', 'provider = "echo"') + PRICES
+    policies = {"keys.toml": keys(BUDGET) + TEAM + keys(secret=OTHER, name="other"), "models.toml": models}
+    with gateway(tmp_path, settings, policies) as running:
+        yield running
+
+
+def ask(one: Gateway, secret: str = KEY, model: str = "up/usage-large", **headers: str) -> httpx.Response:
+    bearer = {"authorization": f"Bearer {secret}", "content-type": "application/json", **headers}
+    return httpx.post(f"{one.url}/v1/chat/completions", content=chat("hi", model=model, max_tokens=20), headers=bearer)
+
+
+def admin(one: Gateway, method: str, path: str, token: str = "gw-admin-read", **more: Any) -> httpx.Response:
+    assert one.admin is not None
+    url = f"{one.admin}/gateway/v1/admin{path}"
+    return httpx.request(method, url, headers={"authorization": f"Bearer {token}"}, timeout=20, **more)
+
+
+def command(one: Gateway, *arguments: str, token: str = LIMITS, code: int = 0) -> str:
+    assert one.admin is not None
+    return one.command(*arguments, "--admin", one.admin, env={"GATEWAY_ADMIN_TOKEN": token}, code=code)
+
+
+def settled(one: Gateway, requests: int) -> None:
+    """Wait until so many requests stand in the usage."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if sum(row["requests"] for row in admin(one, "GET", "/usage").json()["rows"]) >= requests:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the usage never came")
+
+
+def test_usage_limits_exceptions_and_warnings(one: Gateway) -> None:
+    assert ask(one).status_code == 200
+    assert ask(one, OTHER).status_code == 200
+    settled(one, 2)
+
+    # usage: by every scope, in three forms
+    rows = admin(one, "GET", "/usage").json()["rows"]
+    assert {(row["scope"], row["requests"], row["tokens"], row["usd"]) for row in rows} == {
+        ("key k_app", 1, 100_000, 0.15), ("key k_other", 1, 100_000, 0.15),
+    }  # fmt: skip
+    for query, scope in (
+        ({"by": "team"}, "team support"), ({"by": "label", "name": "cost_center"}, "label cost_center=4711"),
+        ({"by": "tenant", "name": "acme"}, "tenant acme"), ({"by": "key", "name": "app"}, "key k_app"),
+    ):  # fmt: skip
+        found = admin(one, "GET", "/usage", params=query).json()["rows"]
+        assert [(row["scope"], row["tokens"]) for row in found] == [(scope, 100_000)]
+    assert admin(one, "GET", "/usage", params={"since": "2999-01-01"}).json()["rows"] == []
+    bad = admin(one, "GET", "/usage", params={"since": "yesterday"})
+    assert (bad.status_code, bad.json()["error"]["message"][:11]) == (400, "'yesterday'")
+    answer = admin(one, "GET", "/usage", params={"format": "csv", "by": "team"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(line["scope"], line["tokens"], line["usd"]) for line in lines] == [
+        ("team support", "100000", "0.150000000")
+    ]
+    shown = command(one, "usage", "--team", "support", token="gw-admin-read")  # the tests' own
+    assert "team support" in shown
+    assert "0.150000" in shown
+    assert json.loads(command(one, "usage", "--json"))[0]["requests"] == 1
+    assert command(one, "usage", "--csv", "--key", "app").splitlines()[0] == "day,scope,requests,tokens,usd"
+
+    # the budget is spent: refused with everything that is needed, and the key's own page says it too
+    client = openai.OpenAI(base_url=f"{one.url}/v1", api_key=KEY, max_retries=2)
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.chat.completions.create(model="plain", messages=[{"role": "user", "content": "hi"}])
+    assert caught.value.code == caught.value.type == "insufficient_quota"
+    said = str(caught.value)
+    assert "tokens_per_day of key k_app is 90000 tokens. In use: 100000 tokens" in said
+    assert "It starts anew in" in said
+    decision = caught.value.response.headers["x-gateway-decision"]
+    assert f"(decision {decision})" in said
+    explained = one.explain(decision)
+    assert "keys.app.budget.tokens_per_day" in explained
+    assert "keys.toml:" in explained
+    own = {found["limit"]: found for found in listing(one) if found["scope"] == "key:k_app"}
+    assert own["tokens_per_day"]["used"] == 100_000
+    assert own["tokens_per_day"]["remaining"] == -10_000
+    assert own["tokens_per_day"]["resets_at"].endswith("Z")
+    assert own["usd_per_month"]["used"] == 0.15
+    assert own["requests_per_day"]["shadow"] is True
+
+    # an exception: who may, what it does, where it is seen
+    raising = {"key": "app", "limit": "tokens_per_day", "amount": 250_000, "until": "2h", "reason": "a launch"}
+    assert admin(one, "POST", "/limits/raise", json=raising).status_code == 403
+    assert "role 'read'" in command(
+        one, "limits", "raise", "app", "tokens_per_day", "250000", "--until", "2h", token="gw-admin-read", code=1  # the tests' own
+    )  # fmt: skip
+    told = command(one, "limits", "raise", "app", "tokens_per_day", "250000", "--until", "2h", "--reason", "a launch")
+    assert "tokens_per_day of key k_app: 90000 tokens → 250000 tokens until" in told
+    assert "-10000 tokens left before, 150000 tokens after" in told
+    audit = json.loads(one.err.wait_for("a launch"))
+    assert (audit["event"], audit["admin"], audit["role"]) == ("admin change", "lim", "limits")
+    assert audit["changes"] == [told.strip()]
+    assert "a launch" in command(one, "limits", "list")
+    passed = ask(one, model="plain")
+    assert passed.status_code == 200
+    record = one.record_of(passed.headers["x-request-id"])
+    assert "an exception until" in record["gateway.exceptions"][0]
+    assert "90000 tokens by the policy" in record["gateway.exceptions"][0]
+    assert record["gateway.shadow"][0].startswith("requests_per_day of key:k_app (")
+    own = {found["limit"]: found for found in listing(one) if found["scope"] == "key:k_app"}
+    assert own["tokens_per_day"]["exception"]["policy"] == 90_000
+    shown = command(one, "limits", "show", "app")
+    assert "an exception until" in shown
+    assert "keys.toml:" in shown
+    assert "exceptions taken back" in command(one, "limits", "lift", "app", "tokens_per_day")
+    assert "No exceptions stand." in command(one, "limits", "list")
+    assert ask(one, model="plain").status_code == 429
+
+    # a reset forgives, and the ledger stays
+    told = command(one, "limits", "reset", "app", "tokens_per_day", "--reason", "a mistake of ours")
+    assert "forgiven until" in told
+    assert ask(one, model="plain").status_code == 200
+    assert admin(one, "GET", "/usage", params={"name": "app"}).json()["rows"][0]["tokens"] > 100_000
+
+    # warnings: once for each share and period
+    log = [json.loads(line) for line in one.err.all if '"limit warning"' in line]
+    budget = [(line["limit"], line["share"]) for line in log if line["limit"] == "tokens_per_day"]
+    assert sorted(budget) == [("tokens_per_day", 0.5), ("tokens_per_day", 0.9)]
+    metrics = httpx.get(f"{one.health}/metrics").text
+    assert 'gateway_limit_warnings_total{limit="tokens_per_day",scope="key",share="0.5"} 1.0' in metrics
+    assert "gateway_shadow_refusals_total" in metrics
+
+    # what is wrong is said
+    for body, words in (
+        ({}, "'key' is needed"),
+        ({"key": "nobody", "limit": "usd_per_month"}, "there is no key 'nobody'"),
+        ({**raising, "until": None}, "an exception needs an end"),
+        ({**raising, "until": "2020-01-01"}, "in the future"),
+        ({**raising, "until": "400d"}, "at most 366 days"),
+        ({**raising, "until": "soon"}, "a span such as"),
+        ({**raising, "amount": 10}, "only raises"),
+        ({**raising, "amount": 10**16}, "at most"),
+        ({**raising, "amount": "many"}, "must be a whole number"),
+        ({**raising, "amount": 1.5}, "must be a whole number"),
+        ({**raising, "limit": "tokens_total"}, "has no such limit"),
+        ({**raising, "scope": "team:sales"}, "counts in no scope 'team:sales'"),
+    ):
+        answer = admin(one, "POST", "/limits/raise", token=LIMITS, json=body)
+        assert answer.status_code == 400, body
+        assert words in answer.json()["error"]["message"], answer.text
+    assert admin(one, "POST", "/limits/raise", token=LIMITS, content=b"[]").status_code == 400
+    team = {"key": "app", "limit": "usd_per_month", "scope": "team:support", "amount": 9, "until": "7d"}
+    assert admin(one, "POST", "/limits/raise", token=LIMITS, json=team).status_code == 200
+
+
+def test_a_command_without_a_token_or_a_listener_says_so(tmp_path: Path) -> None:
+    with gateway(tmp_path, config(None), {"keys.toml": keys(), "models.toml": '[models."up/*"]\nprovider = "echo"\n'
+                                          + "".join(f'[models.{name}]\nprovider = "echo"\n' for name in
+                                                    ("plain", "embed", "echo"))}) as one:  # fmt: skip
+        assert "GATEWAY_ADMIN_TOKEN" in one.command("usage", code=1)
+        said = one.command("usage", env={"GATEWAY_ADMIN_TOKEN": "x"}, code=1)
+        assert "no admin listener" in said
+        said = one.command("usage", "--admin", "http://127.0.0.1:9", env={"GATEWAY_ADMIN_TOKEN": "x"}, code=1)
+        assert "is not reached" in said
+        assert "one of --key" in one.command("usage", "--key", "a", "--team", "b", code=2)
