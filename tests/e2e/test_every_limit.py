@@ -57,7 +57,8 @@ def policies() -> str:
             sharer_team = f"{name}-two" if scope == "tenant" else name
             for who, team, lines in (("a", name, own), ("b", sharer_team, ""), ("c", None, "")):
                 placed = f'team = "{team}"\n' if team is not None else ""
-                text += f'[keys.{name}-{who}]\nhash = "{key_hash(secret(f"{name}-{who}"))}"\nmodels = ["*"]\n{placed}{lines}'
+                digest = key_hash(secret(f"{name}-{who}"))
+                text += f'[keys.{name}-{who}]\nhash = "{digest}"\nmodels = ["*"]\n{placed}{lines}'
     return text
 
 

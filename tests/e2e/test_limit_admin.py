@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.harness import KEY, MODELS, Gateway, chat, config, gateway, key_hash, keys, listing
 
+RAISING = {"key": "app", "limit": "tokens_per_day", "amount": 250_000, "until": "2h", "reason": "a launch"}
 OTHER = "gw-other-key-0123456789"
 LIMITS = "gw-admin-limits"
 BUDGET = """
@@ -73,8 +74,15 @@ def test_usage_limits_exceptions_and_warnings(one: Gateway) -> None:
     assert ask(one).status_code == 200
     assert ask(one, OTHER).status_code == 200
     settled(one, 2)
+    usage_is_told_by_every_scope(one)
+    a_spent_budget_says_everything(one)
+    an_exception_holds_for_a_time(one)
+    a_reset_forgives_and_the_ledger_stays(one)
+    warnings_are_told_once(one)
+    what_is_wrong_is_said(one)
 
-    # usage: by every scope, in three forms
+
+def usage_is_told_by_every_scope(one: Gateway) -> None:
     rows = admin(one, "GET", "/usage").json()["rows"]
     assert {(row["scope"], row["requests"], row["tokens"], row["usd"]) for row in rows} == {
         ("key k_app", 1, 100_000, 0.15), ("key k_other", 1, 100_000, 0.15),
@@ -100,7 +108,8 @@ def test_usage_limits_exceptions_and_warnings(one: Gateway) -> None:
     assert json.loads(command(one, "usage", "--json"))[0]["requests"] == 1
     assert command(one, "usage", "--csv", "--key", "app").splitlines()[0] == "day,scope,requests,tokens,usd"
 
-    # the budget is spent: refused with everything that is needed, and the key's own page says it too
+
+def a_spent_budget_says_everything(one: Gateway) -> None:
     client = openai.OpenAI(base_url=f"{one.url}/v1", api_key=KEY, max_retries=2)
     with pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model="plain", messages=[{"role": "user", "content": "hi"}])
@@ -120,12 +129,11 @@ def test_usage_limits_exceptions_and_warnings(one: Gateway) -> None:
     assert own["usd_per_month"]["used"] == 0.15
     assert own["requests_per_day"]["shadow"] is True
 
-    # an exception: who may, what it does, where it is seen
-    raising = {"key": "app", "limit": "tokens_per_day", "amount": 250_000, "until": "2h", "reason": "a launch"}
-    assert admin(one, "POST", "/limits/raise", json=raising).status_code == 403
-    assert "role 'read'" in command(
-        one, "limits", "raise", "app", "tokens_per_day", "250000", "--until", "2h", token="gw-admin-read", code=1  # the tests' own
-    )  # fmt: skip
+
+def an_exception_holds_for_a_time(one: Gateway) -> None:
+    assert admin(one, "POST", "/limits/raise", json=RAISING).status_code == 403
+    refused = ("limits", "raise", "app", "tokens_per_day", "250000", "--until", "2h")
+    assert "role 'read'" in command(one, *refused, token="gw-admin-read", code=1)  # the tests' own
     told = command(one, "limits", "raise", "app", "tokens_per_day", "250000", "--until", "2h", "--reason", "a launch")
     assert "tokens_per_day of key k_app: 90000 tokens → 250000 tokens until" in told
     assert "-10000 tokens left before, 150000 tokens after" in told
@@ -148,13 +156,15 @@ def test_usage_limits_exceptions_and_warnings(one: Gateway) -> None:
     assert "No exceptions stand." in command(one, "limits", "list")
     assert ask(one, model="plain").status_code == 429
 
-    # a reset forgives, and the ledger stays
+
+def a_reset_forgives_and_the_ledger_stays(one: Gateway) -> None:
     told = command(one, "limits", "reset", "app", "tokens_per_day", "--reason", "a mistake of ours")
     assert "forgiven until" in told
     assert ask(one, model="plain").status_code == 200
     assert admin(one, "GET", "/usage", params={"name": "app"}).json()["rows"][0]["tokens"] > 100_000
 
-    # warnings: once for each share and period
+
+def warnings_are_told_once(one: Gateway) -> None:
     log = [json.loads(line) for line in one.err.all if '"limit warning"' in line]
     budget = [(line["limit"], line["share"]) for line in log if line["limit"] == "tokens_per_day"]
     assert sorted(budget) == [("tokens_per_day", 0.5), ("tokens_per_day", 0.9)]
@@ -162,20 +172,21 @@ def test_usage_limits_exceptions_and_warnings(one: Gateway) -> None:
     assert 'gateway_limit_warnings_total{limit="tokens_per_day",scope="key",share="0.5"} 1.0' in metrics
     assert "gateway_shadow_refusals_total" in metrics
 
-    # what is wrong is said
+
+def what_is_wrong_is_said(one: Gateway) -> None:
     for body, words in (
         ({}, "'key' is needed"),
         ({"key": "nobody", "limit": "usd_per_month"}, "there is no key 'nobody'"),
-        ({**raising, "until": None}, "an exception needs an end"),
-        ({**raising, "until": "2020-01-01"}, "in the future"),
-        ({**raising, "until": "400d"}, "at most 366 days"),
-        ({**raising, "until": "soon"}, "a span such as"),
-        ({**raising, "amount": 10}, "only raises"),
-        ({**raising, "amount": 10**16}, "at most"),
-        ({**raising, "amount": "many"}, "must be a whole number"),
-        ({**raising, "amount": 1.5}, "must be a whole number"),
-        ({**raising, "limit": "tokens_total"}, "has no such limit"),
-        ({**raising, "scope": "team:sales"}, "counts in no scope 'team:sales'"),
+        ({**RAISING, "until": None}, "an exception needs an end"),
+        ({**RAISING, "until": "2020-01-01"}, "in the future"),
+        ({**RAISING, "until": "400d"}, "at most 366 days"),
+        ({**RAISING, "until": "soon"}, "a span such as"),
+        ({**RAISING, "amount": 10}, "only raises"),
+        ({**RAISING, "amount": 10**16}, "at most"),
+        ({**RAISING, "amount": "many"}, "must be a whole number"),
+        ({**RAISING, "amount": 1.5}, "must be a whole number"),
+        ({**RAISING, "limit": "tokens_total"}, "has no such limit"),
+        ({**RAISING, "scope": "team:sales"}, "counts in no scope 'team:sales'"),
     ):
         answer = admin(one, "POST", "/limits/raise", token=LIMITS, json=body)
         assert answer.status_code == 400, body
