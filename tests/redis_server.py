@@ -58,8 +58,8 @@ class RedisServer:
         assert self._process is not None, "the server does not run"
         return self._process
 
-    def start(self) -> None:
-        """Start, and return when it takes connections."""
+    def start(self, *more: str) -> None:
+        """Start, and return when it takes connections. `more` arguments count for this time only."""
         where: tuple[str, ...] = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder.name)
         where += ("--logfile", str(Path(self._folder.name) / "log"))
         kind = (
@@ -68,7 +68,7 @@ class RedisServer:
             else (str(self._config), *where, "--sentinel")
         )
         self._process = subprocess.Popen(
-            [self._program, *kind, *self._arguments],
+            [self._program, *kind, *self._arguments, *more],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         for _ in range(1000):

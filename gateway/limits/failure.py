@@ -98,6 +98,11 @@ class Guarded:
         return any(part.away for part in self._parts.values())
 
     @property
+    def processes(self) -> int:
+        """Gateways that share the store, as last seen."""
+        return self._processes()
+
+    @property
     def gone(self) -> bool:
         """Whether all of it is that was ever asked."""
         return bool(self._parts) and all(part.away for part in self._parts.values())

@@ -86,11 +86,11 @@ class RedisStore:
         self._servers = servers_of(dial, call_seconds, background)
         self._admit, self._settle = Script.load("admit.lua"), Script.load("settle.lua")
         self._grow, self._except = Script.load("grow.lua"), Script.load("except.lua")
-        self._begin = secrets.token_hex(8).encode()
         self._me = secrets.token_hex(8).encode()
         self._tenants: dict[str, Keys] = {}
         self._told: dict[str, tuple[float, object]] = {}  # tenant → when it was put into the index, over which link
         self._index, self._beats = slot_of(OPEN), slot_of(ALIVE)
+        self._admissions = 0
         self.processes = 1
 
     async def admit(self, claim: Claim) -> Lease | Denial:
@@ -99,10 +99,13 @@ class RedisStore:
             await self._tell(claim.tenant)
         keys = self._of(claim.tenant)
         now = self._now()
+        # What the epoch becomes where there is none. Never the same twice: the store may come back empty at any time.
+        self._admissions += 1
+        begin = b"%b-%x" % (self._me, self._admissions)
         for _ in range(3):
             plans = _plan(keys, claim.scopes, now)
             row = row_in(keys, claim, now)
-            count, keyed = admission(keys, claim, plans, self._given(), self._begin, row=row)
+            count, keyed = admission(keys, claim, plans, self._given(), begin, row=row)
             reply = await self._ask(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             match reply[0]:
@@ -184,7 +187,7 @@ class RedisStore:
         for _ in range(3):
             plans = _plan(keys, scopes, now)
             claim = Claim("", tenant, tuple(scopes), 0, 0)
-            count, keyed = admission(keys, claim, plans, self._given(), self._begin, b"standing")
+            count, keyed = admission(keys, claim, plans, self._given(), b"", b"standing")
             reply = await self._ask(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             if reply[0] == 4:

@@ -100,6 +100,27 @@ def test_bounded_goes_on_within_its_share_and_settles_later(
         until(lambda: (remaining(running) or {}).get("tokens_per_day") == 100_000 - charged)
 
 
+def test_bounded_is_divided_by_the_gateways_that_are_there(
+    tmp_path: Path, upstream: Upstream, own_redis: RedisServer
+) -> None:
+    settings = config(upstream.url, store=own_redis.url, extra=BOUNDED)
+    body = policies("limits = { requests_per_minute = 40 }")
+    with gateway(tmp_path / "one", settings, body) as one, gateway(tmp_path / "two", settings, body) as two:
+        for running in (one, two):
+            until(lambda running=running: "gateway_store_processes 2.0" in metrics(running))
+        own_redis.pause()
+        try:
+            passed = [[ask(running)[0] for _ in range(15)].count(200) for running in (one, two)]
+        finally:
+            own_redis.resume()
+    assert passed == [10, 10], "half of 40 a minute, shared by two"
+
+
+def metrics(running: Gateway) -> str:
+    with urllib.request.urlopen(f"{running.health}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
 def test_a_gateway_that_is_killed_is_settled_by_the_next(
     tmp_path: Path, upstream: Upstream, own_redis: RedisServer
 ) -> None:

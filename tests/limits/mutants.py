@@ -61,6 +61,8 @@ MUTANTS = (
     Mutant("a late settlement corrects twice", "settle.lua", "redis.call('SET', KEYS[3], 'done', 'KEEPTTL')", ""),
     Mutant("a renewed lease expires", "settle.lua",
            "redis.call('ZADD', KEYS[1], 'GT', int(now + tonumber(ARGV[7])), request)", ""),
+    Mutant("settled as another life's, and settled again", "settle.lua",
+           "elseif admitted ~= '' and admitted ~= redis.call('GET', KEYS[4]) then", "elseif false then"),
     Mutant("a lease stays open", "settle.lua", "put(state, changes, 'f', (state.f or 0) - 1)", ""),
     Mutant("a replayed admission counts again", "ledger.py", "if claim.request_id in self.leases:", "if False:"),
     Mutant("reservations are not counted", "ledger.py",

@@ -16,7 +16,7 @@ import pytest
 import redis as redis_library
 
 from gateway.errors import StoreFailure
-from gateway.limits.failure import Guarded
+from gateway.limits.failure import LOCAL, Guarded
 from gateway.limits.ledger import GivenUp
 from gateway.limits.memory import MemoryStore
 from gateway.limits.redis import RedisStore
@@ -162,6 +162,36 @@ async def test_a_store_that_came_back_empty_is_told_what_ran(own_redis: Any, bac
     await store.close()
 
 
+async def test_each_life_of_the_store_has_a_name_of_its_own(own_redis: Any, background: Background) -> None:
+    store = store_on(own_redis, background)
+    first = await store.admit(claim("r1", BUDGET))
+    own_redis.restart()
+    leases: list[Any] = []
+    await _again(lambda: _into(leases, store.admit(claim("r2", BUDGET))))
+    assert isinstance(first, Lease)
+    assert leases[0].epoch != first.epoch, "the same process begins both"
+    await store.settle(first, Charge(7, 700))
+    assert seen(own_redis).calendar("key:a", Window.TOTAL, Unit.USD)[1:] == (700, 1000)
+    await store.close()
+
+
+async def _into(leases: list[Any], admission: Any) -> None:
+    leases.append(await admission)
+
+
+async def test_a_late_admission_that_was_replaced_by_a_local_one_is_charged_once(
+    store: LimitStore,
+) -> None:
+    """The script ran, its reply came too late, the gateway went on by itself; and its settlement is sent twice."""
+    wanted = claim("r1", BUDGET)
+    await store.admit(wanted)
+    local = Lease(wanted, (), local=True, epoch=LOCAL)
+    for _ in range(2):
+        await store.settle(local, Charge(7, 700))
+    (standing,) = await store.standing(TENANT, [BUDGET])
+    assert standing.remaining == 99_300
+
+
 @pytest.mark.parametrize("how", ("stopped", "paused"))
 async def test_a_slow_store_fails_in_time_and_recovers(how: str, own_redis: Any, background: Background) -> None:
     store = store_on(own_redis, background, call_seconds=0.05)
@@ -216,6 +246,24 @@ async def test_nothing_secret_is_in_what_a_failure_says(own_redis: Any, backgrou
     await right.ping()
     await wrong.close()
     await right.close()
+
+
+async def test_processes_that_share_a_store_are_counted_while_they_live(redis: Any, background: Background) -> None:
+    clock = trial.TurnedClock(time.time())
+    one, other, third = (store_on(redis, background, micros=clock.micros) for _ in range(3))
+    for store in (one, other, third):
+        await store.sweep()
+    assert (one.processes, other.processes, third.processes) == (1, 2, 3)
+    await one.sweep()
+    assert one.processes == 3
+    await third.close()  # says good-bye
+    await one.sweep()
+    assert one.processes == 2
+    clock.at += 16  # the other has been silent for longer than a live one would be
+    await one.sweep()
+    assert one.processes == 1
+    for store in (one, other):
+        await store.close()
 
 
 KILLED = """
