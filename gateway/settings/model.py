@@ -149,7 +149,7 @@ class Store(Table):
     tls: StoreTls = Field(default_factory=StoreTls)
     call_seconds: Annotated[float, number(0, 60)] = 0.05  # for one call; then `on_failure`
     on_failure: OnFailure = Field(default_factory=OnFailure)
-    journal: Annotated[Path | None, kinds.PATH] = None  # settlements, for a store that comes back empty
+    journal: Annotated[Path | None, kinds.PATH] = None  # refused: not there yet
 
     @property
     def embedded(self) -> bool:
@@ -286,8 +286,6 @@ class Settings(BaseSettings):
             yield "server.workers: this version runs one process; run more gateways on one Redis instead"
         if self.tokens.ranks is None:
             yield "tokens.ranks is not set: tokens are estimated, not counted (`gateway tokenizers pull FOLDER`)"
-        if self.store.journal is not None:
-            yield "store.journal: this version checks it and does not write it yet"
         for name, one in self.providers.items():
             if (reason := one.missing_key()) is not None:
                 yield f"providers.{name} is optional and left out, and so are its models: {reason}"

