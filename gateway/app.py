@@ -330,10 +330,7 @@ class Gateway:
                 "Expired leases that this process settled.",
                 of(lambda: self._settler.counts.swept),
             ),
-            "gateway_store_processes": (
-                "Gateways that share the limit store, as last seen.",
-                of(lambda: self._guarded.processes),
-            ),
+            "gateway_store_processes": ("Gateways that share the store.", of(lambda: self._guarded.processes)),
             "gateway_store_away": ("1 while the limit store does not answer.", of(lambda: self._guarded.away)),
             "gateway_admitted_without_store": (
                 "Admitted while it was away.",
