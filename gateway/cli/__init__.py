@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
             "tokenizers",
             "Fetch and check the files that tokens are counted with.",
         ),
+        "redact": ("gateway.cli.redact", "redact", "Show what a redaction profile makes of a text of your own."),
         "echo": ("gateway.cli.echo", "echo", "Serve the built-in echo model over HTTP, as an upstream of its own."),
     }
 )

@@ -46,7 +46,7 @@ def test_every_command_of_the_table_is_there() -> None:
         assert find_spec(module) is not None, module
 
 
-@pytest.mark.parametrize("command", ["check", "keys", "explain", "doctor"])
+@pytest.mark.parametrize("command", ["check", "keys", "explain", "doctor", "redact"])
 def test_the_line_in_the_list_is_what_the_command_says_of_itself(command: str) -> None:
     code, output = run(command, "--help")
     assert code == 0
@@ -56,7 +56,7 @@ def test_the_line_in_the_list_is_what_the_command_says_of_itself(command: str) -
 
 def test_no_help_shows_the_environment() -> None:
     environ = {"GATEWAY_STORE__PASSWORD": "canary", "OPENAI_API_KEY": "canary", "GATEWAY_SERVER__PORT": "canary"}
-    for arguments in (["--help"], *([name, "--help"] for name in ("check", "keys", "explain", "doctor"))):
+    for arguments in (["--help"], *([name, "--help"] for name in ("check", "keys", "explain", "doctor", "redact"))):
         result = CliRunner().invoke(main, arguments, env=environ)
         assert result.exit_code == 0
         assert "canary" not in result.output
