@@ -36,8 +36,9 @@ from gateway.ports import Keeper, ObjectDirectory, Provider, Transport
 from gateway.providers.aiohttp_sockets import AiohttpSockets
 from gateway.providers.aiohttp_transport import AiohttpTransport
 from gateway.providers.echo import Echo
+from gateway.providers.kinds import provider
 from gateway.providers.lean_transport import LeanTransport
-from gateway.providers.openai import OpenAI
+from gateway.providers.openai import Within
 from gateway.record import Record
 from gateway.redaction.conversations import Conversations
 from gateway.redaction.presidio import PresidioAnalyzer
@@ -230,9 +231,10 @@ class Gateway:
         address = one.address
         assert address is not None  # noqa: S101  # INVARIANT: the settings give one to every kind but echo
         times = one.timeouts
-        return OpenAI(
-            name, address, _key(one), self._transport,
-            connect=times.connect, first_byte=times.first_byte, gap=times.gap, total=times.total,
+        within = Within(times.connect, times.first_byte, times.gap, times.total)
+        return provider(
+            one.kind, name, address, _key(one), self._transport, within,
+            speaks=one.speaks, api_version=one.api_version, auth=one.auth,
         )  # fmt: skip
 
     async def _serve(self, name: str, runner: web.BaseRunner) -> None:

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     OVER_BUDGET = "over_budget"
     NEVER_FITS = "never_fits"
     BLOCKED_CONTENT = "blocked_content"
+    UNTRANSLATABLE = "untranslatable"
     UNSCANNABLE = "unscannable"
     NO_UPGRADE = "no_upgrade"
 
@@ -83,6 +84,7 @@ REFUSALS: dict[Reason, Wire] = {
     Reason.RATE_LIMITED: Wire(429, "rate_limit_error", "rate_limit_exceeded", True),
     Reason.OVER_BUDGET: Wire(429, "insufficient_quota", "insufficient_quota", False),
     Reason.NEVER_FITS: Wire(400, "invalid_request_error", "request_exceeds_limit", False),
+    Reason.UNTRANSLATABLE: Wire(400, "invalid_request_error", "unsupported_parameter", False),
     Reason.BLOCKED_CONTENT: Wire(400, "invalid_request_error", "content_policy_violation", False),
     Reason.UNSCANNABLE: Wire(403, "invalid_request_error", "unscannable_content", False),
     Reason.NO_UPGRADE: Wire(501, "invalid_request_error", "upgrade_not_supported", False),

@@ -110,6 +110,7 @@ class Exchange(msgspec.Struct):
     finish_reasons: tuple[str, ...] = ()
     reply: Coverage | None = None  # what the search of the reply has seen
     flags: list[str] = msgspec.field(default_factory=list)
+    dropped: tuple[str, ...] = ()  # parameters that the provider's dialect cannot express
 
     def enter(self, phase: Phase) -> None:
         """Move on. Raises IllegalMove when the table does not allow it."""

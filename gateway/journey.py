@@ -47,6 +47,7 @@ from gateway.ports import (
     Settler,
 )
 from gateway.providers.edits import edit_body
+from gateway.providers.errors import provider_request_id
 from gateway.reading import Ask, read
 from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
@@ -57,6 +58,7 @@ from gateway.stream.recount import recount
 from gateway.stream.relay import Answer, counted, relay
 from gateway.stream.tunnel import Tunnels
 from gateway.tokens.counting import Counting
+from gateway.translation.speaking import spoken
 
 
 class Policies(Protocol):
@@ -191,13 +193,19 @@ async def _travel(
 async def _call(
     exchange: Exchange, arrival: Arrival, permit: Permit, route: Plan, safe: SafeRequest, rooms: Rooms,
 ) -> Answer:  # fmt: skip
-    """Call the provider with a body that may leave. Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
+    """Call the provider with a body that may leave, in its own dialect. Raises LateRefusal where that has no words for
+    it, ConnectFailed, ProviderTimeout, ProviderBroken."""
     attempt, ask = route.attempts[0], permit.ask
     provider, headers = rooms.providers[attempt.provider], arrival.headers
     cap = exchange.reservation.cap if exchange.reservation is not None else None
     body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body, cap)
     if isinstance(body, Form):
         headers = _govern_form(body, permit, attempt, headers, rooms.clock.now())
+    said = spoken(ask, provider, body, drop=permit.principal.key.drop_params, created=int(exchange.started_at))
+    if isinstance(said, Refusal):
+        raise LateRefusal(said)
+    body, translation = said
+    exchange.dropped = translation.dropped if translation is not None else ()
     request = provider.request(ask, attempt.model, body, headers, ask.timeout)
     exchange.attempt = attempt
     exchange.called = rooms.clock.monotonic()
@@ -205,10 +213,10 @@ async def _call(
     upstream = await provider.transport.send(request)
     exchange.answered = rooms.clock.monotonic()
     exchange.provider_status = upstream.status
-    exchange.provider_request_id = upstream.headers.get("x-request-id") or upstream.headers.get("request-id")
+    exchange.provider_request_id = provider_request_id(upstream.headers)
     exchange.enter(Phase.ANSWERING)
     look = partial(see, exchange, rooms.objects) if looked_through(permit) else None
-    return Answer(provider, upstream, safe, _answer_headers(exchange), look)
+    return Answer(provider, upstream, safe, _answer_headers(exchange), look, translation)
 
 
 def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes, cap: int | None) -> bytes:
@@ -246,6 +254,8 @@ def _own_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
     own = [*exchange.dialect.id_headers(exchange.request_id), ("x-gateway-decision", exchange.decision)]
     if exchange.attempt is not None and exchange.attempt.version is not None:
         own.append(("x-gateway-model-version", exchange.attempt.version))
+    if exchange.dropped:
+        own.append(("x-gateway-dropped", ", ".join(exchange.dropped)[:1000]))
     return tuple(own)
 
 

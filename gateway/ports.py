@@ -151,10 +151,12 @@ class Transport(Protocol):
 
 class Provider(Protocol):
     """One wire dialect. Pure: it shapes requests; `transport` moves them. What comes back is of the shape that was
-    asked for (`shapes/`)."""
+    asked for (`shapes/`) where that is one of `speaks`, else of `dialect`, into which the request was translated."""
 
     name: str
     kind: str
+    dialect: str
+    speaks: frozenset[str]
     transport: Transport
 
     def request(

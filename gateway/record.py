@@ -37,7 +37,8 @@ _NAMES = {
     "provider_status": "gateway.provider.status", "provider_request_id": "gateway.provider.request_id",
     "provider_error": "gateway.provider.error", "response_id": "gen_ai.response.id",
     "response_model": "gen_ai.response.model", "finish_reasons": "gen_ai.response.finish_reasons",
-    "flags": "gateway.flags", "error": "error.type", "message": "gateway.message", "failure": "gateway.failure",
+    "flags": "gateway.flags",
+    "dropped": "gateway.dropped", "error": "error.type", "message": "gateway.message", "failure": "gateway.failure",
     "estimate_input": "gateway.estimate.input_tokens", "estimate_output": "gateway.estimate.output_tokens",
     "estimate_usd": "gateway.estimate.cost_usd", "estimate_by": "gateway.estimate.by", "store": "gateway.store",
     "overshoot_tokens": "gateway.overshoot.tokens", "overshoot_nano_usd": "gateway.overshoot.nano_usd",
@@ -102,6 +103,7 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     response_model: str | None = None
     finish_reasons: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     error: str | None = None
     message: str | None = None
     failure: str | None = None
@@ -172,6 +174,7 @@ def record_of(exchange: Exchange) -> Record:
         response_model=exchange.response_model,
         finish_reasons=exchange.finish_reasons,
         flags=tuple(exchange.flags),
+        dropped=exchange.dropped,
         ms_total=_since(exchange.received, exchange.ended),
         ms_before_call=_since(exchange.received, exchange.called),
         ms_provider_head=_since(exchange.called, exchange.answered),

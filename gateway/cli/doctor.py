@@ -15,7 +15,8 @@ from gateway.cli.finding import SECONDS, Finding
 from gateway.cli.opening import CONFIG, open_settings
 from gateway.cli.store import reach
 from gateway.limits.redis_url import parse
-from gateway.settings.model import Provider, Settings, Store
+from gateway.providers.anthropic import VERSION
+from gateway.settings.model import Auth, Kind, Provider, Settings, Store
 from gateway.settings.secret import Secret, SecretUnavailable
 
 
@@ -72,17 +73,37 @@ async def _provider(session: aiohttp.ClientSession, name: str, provider: Provide
         yield Finding("warning", about, f"left out, and so are its models: {reason}")
         return
     if not provider.credentials:
-        yield await _models(session, provider.address, provider.api_key, about)
+        yield await _models(session, provider, provider.api_key, about)
     for credential in provider.credentials:
-        yield await _models(session, provider.address, credential.api_key, f"{about} ({credential.name})")
+        yield await _models(session, provider, credential.api_key, f"{about} ({credential.name})")
 
 
-async def _models(session: aiohttp.ClientSession, address: str, key: Secret | None, about: str) -> Finding:
-    about = f"{about} {urlsplit(address).netloc}"
+def _asked(provider: Provider, key: Secret | None) -> tuple[str, dict[str, str]]:
+    """Where a provider lists its models, and the headers that it wants. Raises SecretUnavailable."""
+    address, secret = str(provider.address), key.read() if key is not None else None
+    if provider.kind is Kind.AZURE:
+        root = address.removesuffix("/openai/v1").removesuffix("/openai") + "/openai"
+        version = provider.api_version
+        address = f"{root}/v1/models" if version is None else f"{root}/models?api-version={version}"
+    else:
+        address = f"{address}/models"
+    if secret is None:
+        return address, {}
+    if provider.kind is Kind.ANTHROPIC:
+        return address, {"x-api-key": secret, "anthropic-version": VERSION}
+    if provider.kind is Kind.GEMINI:
+        return address, {"x-goog-api-key": secret}
+    if provider.kind is Kind.AZURE and provider.auth is Auth.KEY:
+        return address, {"api-key": secret}
+    return address, {"authorization": f"Bearer {secret}"}
+
+
+async def _models(session: aiohttp.ClientSession, provider: Provider, key: Secret | None, about: str) -> Finding:
+    about = f"{about} {urlsplit(str(provider.address)).netloc}"
     started = time.perf_counter()
     try:
-        headers = {"authorization": f"Bearer {key.read()}"} if key is not None else {}
-        async with session.get(f"{address}/models", headers=headers, allow_redirects=False) as answer:
+        address, headers = _asked(provider, key)
+        async with session.get(address, headers=headers, allow_redirects=False) as answer:
             status = answer.status
     except SecretUnavailable as error:
         return Finding("FAILED", about, str(error))

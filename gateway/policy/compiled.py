@@ -154,6 +154,7 @@ class Key:
     labels: tuple[tuple[str, str], ...] = ()
     expires: datetime | None = None
     disabled: tuple[Disabled, ...] = ()  # the key's own, its team's, its tenant's
+    drop_params: bool = False  # parameters that a provider's dialect cannot express may fall
     unknown_objects: Literal["allow", "deny"] | None = None  # None: as the provider's credentials are shared or not
     on_failure: Literal["closed", "bounded", "open"] | None = None  # where the tenant is stricter than the process
     time_zone: str = "UTC"  # of its days: its tenant's

@@ -8,17 +8,13 @@ from typing import Any
 from gateway.errors import Rule
 from gateway.policy.entries import Entries, Entry, Rules
 
-_LEVEL = (("drop_params",),)
 # Section → paths in one of its tables; * is any one name.
 NOT_ENFORCED: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "tenants": _LEVEL,
-    "teams": _LEVEL,
-    "keys": _LEVEL,
     "models": (("fallback",),),
 }
 # What holds in this version already: to write it is no wish that stays open.
 _IN_FORCE: Mapping[str, object] = {
-    "drop_params": False, "fallback": [],
+    "fallback": [],
 }  # fmt: skip
 
 

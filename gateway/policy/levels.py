@@ -82,6 +82,7 @@ class Levels:
                 for level in levels
                 if level.table.disabled is not None
             ),
+            drop_params={one.drop_params for one in tables} - {None} == {True},
             unknown_objects=_strictest([one.unknown_objects for one in tables]),
             on_failure=tenant.table.on_failure if tenant is not None else None,
             time_zone=tenant.table.time_zone if tenant is not None else "UTC",

@@ -12,6 +12,7 @@ from gateway.errors import ProviderBroken, ProviderTimeout
 from gateway.ports import Upstream, UpstreamRequest
 from gateway.providers.echo_core import Reply, answer
 from gateway.providers.openai import OpenAI
+from gateway.shapes.table import SHAPES
 
 LARGEST = 64 << 20  # bytes of a request's body
 
@@ -20,6 +21,7 @@ class Echo(OpenAI):
     """The OpenAI dialect towards nobody."""
 
     kind = "echo"
+    speaks = frozenset(SHAPES)
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "http://echo/v1", lambda: None, EchoTransport())

@@ -7,6 +7,7 @@ the record has the rest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,8 @@ _STATUS_OF = {
     "overloaded_error": 529, "rate_limit_error": 429, "rate_limit_exceeded": 429, "timeout_error": 504,
     "server_is_overloaded": 503, "insufficient_quota": 402, "billing_error": 402,
 }  # fmt: skip
+# How Anthropic and Google say what OpenAI has a code for.
+_TOO_LONG = re.compile(r"prompt is too long|exceeds the maximum number of tokens|exceed context limit")
 OWN_QUOTA = frozenset(
     (
         "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
@@ -51,12 +54,17 @@ def client_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
     error = _error(body)
     if status < 400:
         status = next((_STATUS_OF[one] for one in (error.get("code"), error.get("type")) if one in _STATUS_OF), 502)
-    provider_code = _words(error.get("code") or error.get("type"), 100)
+    named = error.get("status")  # Google's name of it, beside a number
+    code = named if isinstance(named, str) else error.get("code")
+    provider_code = _words(code or error.get("type"), 100)
     message = _words(error.get("message"), LONGEST)
     param = _words(error.get("param"), 200)
     if status in PASSED and message is not None:
         kind = _words(error.get("type"), 100) or "invalid_request_error"
-        return ClientError(status, kind, _words(error.get("code"), 100), message, param, provider_code=provider_code)
+        shown = _words(error.get("code"), 100) if isinstance(error.get("code"), str) else None
+        if status == 400 and shown is None and _TOO_LONG.search(message):
+            shown = "context_length_exceeded"  # what clients and their frameworks look for
+        return ClientError(status, kind, shown, message, param, provider_code=provider_code)
     if status in PASSED:
         return ClientError(
             status,
@@ -89,6 +97,14 @@ def client_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
         502, "server_error", "provider_error", "The model provider failed.",
         retryable=status not in (401, 403), provider_code=provider_code,
     )  # fmt: skip
+
+
+def provider_request_id(headers: Mapping[str, str]) -> str | None:
+    """The id under which the provider knows the request: OpenAI's, Anthropic's, Azure's, AWS's."""
+    for name in ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"):
+        if found := headers.get(name):
+            return found
+    return None
 
 
 def is_error_body(body: bytes) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+import msgspec
 
 from gateway import __version__
 from gateway.dialects import dialect_of
@@ -14,33 +16,57 @@ from gateway.reading import Ask
 PASSED = ("content-type", "accept", "idempotency-key")
 PASSED_OPAQUE = (*PASSED, "content-encoding", "range", "if-none-match", "if-modified-since")
 USER_AGENT = f"llm-gateway/{__version__}"
+OPENAI_SHAPES = frozenset(("chat", "completions", "embeddings", "responses", "input_tokens"))
+
+
+def openai_shapes(speaks: Iterable[str]) -> frozenset[str]:
+    """What a compatible server takes as it is, by what it is said to speak: `chat`, `responses`, `messages`.
+    Completions and embeddings have no translation."""
+    beside = {"responses": "input_tokens", "messages": "count_tokens"}
+    named = {name for one in speaks for name in (str(one), beside.get(one)) if name is not None}
+    return frozenset(("completions", "embeddings", *named))
+
+
+class Within(msgspec.Struct, frozen=True):
+    """Time limits, in seconds."""
+
+    connect: float = 2.0
+    first_byte: float = 120.0
+    gap: float = 120.0
+    total: float = 600.0
 
 
 class OpenAI:
     """The port Provider. `base_url` ends in /v1, without a slash; `key` gives the credential of this moment (None:
-    none is needed). Times in seconds."""
+    none is needed). `speaks` are the shapes that it takes as they are; what is spoken in another one is translated
+    into `dialect`. Times in seconds."""
 
     kind = "openai"
+    dialect = "chat"
+    speaks: frozenset[str] = OPENAI_SHAPES
 
     def __init__(
-        self, name: str, base_url: str, key: Callable[[], str | None], transport: Transport, *,
-        connect: float = 2.0, first_byte: float = 120.0, gap: float = 120.0, total: float = 600.0,
+        self, name: str, base_url: str, key: Callable[[], str | None], transport: Transport,
+        within: Within | None = None, *, speaks: frozenset[str] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
+        if speaks is not None:
+            self.speaks = speaks
         self.transport = transport
         self._base = base_url.rstrip("/")
         self._key = key
-        self._connect, self._first_byte, self._gap, self._total = connect, first_byte, gap, total
+        self._within = within or Within()
 
     def request(
         self, ask: Ask, model: str | None, body: bytes | AsyncIterator[bytes] | None, headers: Mapping[str, str],
         timeout: float | None,
     ) -> UpstreamRequest:  # fmt: skip
-        """The upstream request: the same path and query below our base URL, our credential, an allow-list of headers.
-        Raises what reading the credential raises."""
+        """The upstream request: the same path and query below our base URL (another where it was translated), our
+        credential, an allow-list of headers. Raises what reading the credential raises."""
         endpoint = ask.endpoint
-        url = self._base + endpoint.path + (f"?{endpoint.raw_query}" if endpoint.raw_query else "")
-        total = self._total if timeout is None else min(self._total, timeout)
+        within = self._within
+        url = self._base + self._path(ask, model)
+        total = within.total if timeout is None else min(within.total, timeout)
         # Only a stream's first byte has a time of its own: a plain answer begins when it is finished.
         streaming = ask.stream or not endpoint.visible
         return UpstreamRequest(
@@ -48,20 +74,43 @@ class OpenAI:
             url,
             tuple(self._headers(endpoint, body, headers)),
             body,
-            connect=self._connect,
-            first_byte=min(self._first_byte, total) if streaming else total,
-            gap=min(self._gap, total),
+            connect=within.connect,
+            first_byte=min(within.first_byte, total) if streaming else total,
+            gap=min(within.gap, total),
             total=total,
         )
 
     def _headers(self, endpoint: Endpoint, body: object, headers: Mapping[str, str]) -> list[tuple[str, str]]:
-        names = (*(PASSED if endpoint.visible else PASSED_OPAQUE), *dialect_of(endpoint).asked)
+        asked = dialect_of(endpoint).asked if self._native(endpoint) else ()
+        names = (*(PASSED if endpoint.visible else PASSED_OPAQUE), *asked)
         passed = [(name, headers[name]) for name in names if name in headers]
         passed.append(("accept-encoding", "identity"))  # what is restored, metered and looked through must be readable
         if isinstance(body, AsyncIterator) and "content-length" in headers:
             passed.append(("content-length", headers["content-length"]))
         key = self._key()
         if key is not None:
-            passed.append(("authorization", f"Bearer {key}"))
+            passed.append(self._credential(key))
+        passed.extend(self._own(endpoint, frozenset(name for name, _ in passed)))
         passed.append(("user-agent", USER_AGENT))
         return passed
+
+    # what another dialect has in other words
+
+    def _native(self, endpoint: Endpoint) -> bool:
+        """Whether the call goes on as it came."""
+        return not endpoint.visible or endpoint.shape in self.speaks
+
+    def _path(self, ask: Ask, model: str | None) -> str:
+        """Path and query below the base URL; `model` is the provider's name of it."""
+        endpoint = ask.endpoint
+        if not self._native(endpoint):
+            return "/chat/completions"
+        return endpoint.path + (f"?{endpoint.raw_query}" if endpoint.raw_query else "")
+
+    def _credential(self, key: str) -> tuple[str, str]:
+        """The header that carries it."""
+        return ("authorization", f"Bearer {key}")
+
+    def _own(self, endpoint: Endpoint, given: frozenset[str]) -> list[tuple[str, str]]:
+        """Headers that the dialect wants besides; `given` are there already."""
+        return []

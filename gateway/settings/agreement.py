@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from gateway.limits.redis_url import parse
 from gateway.settings.faults import path as name_of
-from gateway.settings.model import Kind, Provider, Settings
+from gateway.settings.model import Auth, Kind, Provider, Settings
 from gateway.settings.secret import Secret, SecretUnavailable
 from gateway.settings.sources import Loc
 from gateway.tokens.encodings import ENCODINGS
@@ -148,6 +148,15 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
                     (*at, name), f"{path}.{name} is set, and kind echo answers inside the process", "nothing here"
                 )
         return
+    if provider.kind is Kind.AZURE and provider.base_url is None:
+        yield _one(
+            (*at, "base_url"), f"{path} has no base_url", "the resource's address: https://NAME.openai.azure.com", at
+        )
+    if provider.kind is not Kind.AZURE and (provider.api_version is not None or provider.auth is not Auth.KEY):
+        name = "auth" if provider.api_version is None else "api_version"
+        yield _one((*at, name), f"{path}.{name} is set, and kind {provider.kind} has none", "nothing here")
+    if provider.kind is not Kind.OPENAI and "speaks" in provider.model_fields_set:
+        yield _one((*at, "speaks"), f"{path}.speaks is set, and kind {provider.kind} says that itself", "nothing here")
     if provider.api_key is not None and provider.credentials:
         yield _one((*at, "api_key"), f"{path} has api_key and credentials", "one of the two", (*at, "credentials"))
     for index, _ in _repeated({i: one.name for i, one in enumerate(provider.credentials)}):

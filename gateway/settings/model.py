@@ -34,13 +34,35 @@ Named = Annotated[
 MIB = 1 << 20
 LONGEST = 24 * 3600.0  # seconds; more is a slip of the pen
 OPENAI = "https://api.openai.com/v1"
+ADDRESSES = {
+    "openai": OPENAI, "anthropic": "https://api.anthropic.com/v1",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta",
+}  # fmt: skip
 
 
 class Kind(StrEnum):
     """Wire dialects that this version speaks."""
 
     OPENAI = "openai"
+    AZURE = "azure"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
     ECHO = "echo"
+
+
+class Speaks(StrEnum):
+    """What a server with OpenAI's dialect takes itself; the rest is translated for it."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+
+
+class Auth(StrEnum):
+    """What an Azure resource's credential is."""
+
+    KEY = "key"
+    ENTRA = "entra"
 
 
 class OnFailureMode(StrEnum):
@@ -203,20 +225,23 @@ class Provider(Table):
     optional: Annotated[bool, kinds.FLAG] = False
     labels: Named[Annotated[str, kinds.TEXT]] = Field(default_factory=dict, validate_default=True)
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    speaks: Annotated[tuple[Annotated[Speaks, choice(Speaks)], ...], kinds.ARRAY] = (Speaks.CHAT, Speaks.RESPONSES)
+    api_version: Annotated[str | None, kinds.TEXT] = None  # Azure's; without it: the v1 API
+    auth: Annotated[Auth, choice(Auth)] = Auth.KEY  # Azure's
 
     @property
     def address(self) -> str | None:
         """The base URL in use, without a slash at its end; None for a provider inside the process."""
-        return self.base_url or (OPENAI if self.kind is Kind.OPENAI else None)
+        return self.base_url or ADDRESSES.get(self.kind)
 
     def missing_key(self) -> str | None:
         """Why the provider cannot be called for want of a key, in words that show no secret; None when it can.
-        An upstream of one's own (`base_url`) may go without any key, OpenAI's may not."""
+        An upstream of one's own (`base_url`) may go without any key, a maker's own may not."""
         if self.kind is Kind.ECHO:
             return None
         keys = [self.api_key] if self.api_key is not None else [one.api_key for one in self.credentials]
         if not keys:
-            return "it has no api_key" if self.address == OPENAI else None
+            return "it has no api_key" if self.kind is Kind.AZURE or self.address in ADDRESSES.values() else None
         reasons = []
         for key in keys:
             try:

@@ -26,12 +26,15 @@ from gateway.shapes.shape import Said, Shape
 from gateway.shapes.table import SHAPES
 from gateway.stream.cutter import Cutter
 from gateway.stream.filters import BYTES_PER_TOKEN, Meter, StreamFilter
+from gateway.stream.incoming import Incoming, decoded
 from gateway.stream.opaque import LARGEST_ANSWER, PASSED, is_stream, passed, read_whole, relay_opaque
 from gateway.stream.recount import recount
-from gateway.stream.sse import Decoder, Event, TooLong
+from gateway.stream.sse import Decoder, Event
 from gateway.stream.terminators import TERMINATORS, comment
 from gateway.tokens.counting import Counting
 from gateway.tokens.passed import said_in
+from gateway.translation.neutral import Unreadable
+from gateway.translation.pairs import Translation
 
 LARGEST_ERROR = 256 << 10  # bytes of a provider's error that are read
 
@@ -54,6 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
     safe: SafeRequest
     headers: tuple[tuple[str, str], ...]  # ours: limits, decision, version
     see: Callable[[bytes], Awaitable[bytes]] | None = None  # a JSON answer that we do not meter, as the client sees it
+    translation: Translation | None = None  # where the provider speaks another dialect than the client
 
 
 async def relay(
@@ -109,12 +113,14 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     except BaseException:
         exchange.usage = abandoned(exchange)
         raise
-    if shape.is_error(body):
+    if _spoken_shape(answer, shape).is_error(body):
         await _send_error(exchange, answer, reply, answer.upstream.status, body)
         return
-    if not _is_object(body):
+    try:
+        body = _own_words(answer, body)
+    except ProviderBroken:
         exchange.usage = abandoned(exchange)
-        raise ProviderBroken("no JSON object")
+        raise
     said = shape.whole(body)
     exchange.usage = _used_by_whole(exchange, shape, said, body)
     await recount(exchange, counting)
@@ -144,11 +150,11 @@ async def _relay_stream(
     cutter = _cutter(exchange, meter, grow)
     metered = cutter.tail if cutter is not None else None
     stages = _Stages(meter, answer.safe, shape, json_text=writes_json(ask), metered=metered)
-    decoder = Decoder()
+    incoming = Incoming(Decoder(), answer.translation)
     try:
-        first = await _first_events(upstream, decoder)
+        first = await _first_events(upstream, incoming.decoder)
         data = next(event.data for event in first if event.data is not None)
-        if shape.is_error(data):
+        if _spoken_shape(answer, shape).is_error(data):
             await _send_error(exchange, answer, reply, upstream.status, data)
             return
         exchange.enter(Phase.RELAYING)
@@ -156,7 +162,7 @@ async def _relay_stream(
         exchange.status = upstream.status
         await reply.begin(Head(upstream.status, (*passed(answer.upstream, PASSED), *answer.headers)))
         try:
-            events, last = first, False
+            events, last = incoming.translated(first), False
             while True:
                 if cutter is not None:
                     events = await cutter.feed(events)
@@ -168,7 +174,7 @@ async def _relay_stream(
                     break
                 data = await upstream.chunk()
                 last = not data
-                events = decoder.finish() if last else _decoded(decoder, data)
+                events = incoming.finish() if last else incoming.feed(data)
             if exchange.cut is None:
                 exchange.ending = Ending.PROVIDER_ERROR if meter.error else Ending.ANSWERED
         except Failure as failure:
@@ -213,13 +219,30 @@ def _at_the_line(exchange: Exchange, cutter: Cutter, input_tokens: int | None) -
     return [comment(f"{cut_words(cutter.denial)} (decision {decision})"), *end]
 
 
+def _spoken_shape(answer: Answer, shape: Shape) -> Shape:
+    """The shape that tells an error of the provider's: its own dialect's. Gemini's errors look like OpenAI's."""
+    return shape if answer.translation is None else SHAPES.get(answer.translation.provider, SHAPES["chat"])
+
+
+def _own_words(answer: Answer, body: bytes) -> bytes:
+    """A whole answer in the client's dialect. Raises ProviderBroken where it is none."""
+    if not _is_object(body):
+        raise ProviderBroken("no JSON object")
+    if answer.translation is None:
+        return body
+    try:
+        return answer.translation.whole(body)
+    except Unreadable as error:
+        raise ProviderBroken(str(error)) from None
+
+
 async def _first_events(upstream: Upstream, decoder: Decoder) -> Sequence[Event]:
     """The first events with data, which decide about our own status. Raises ProviderBroken where there are none."""
     events: list[Event] = []
     while (first := next((event.data for event in events if event.data is not None), None)) is None:
         data = await upstream.chunk()
         if data:
-            events.extend(_decoded(decoder, data))
+            events.extend(decoded(decoder, data))
         elif rest := decoder.finish():
             events.extend(rest)
         else:
@@ -235,13 +258,6 @@ def _is_object(data: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
-
-
-def _decoded(decoder: Decoder, data: bytes) -> Sequence[Event]:
-    try:
-        return decoder.feed(data)
-    except TooLong as error:
-        raise ProviderBroken(str(error)) from None
 
 
 def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: bool = False) -> Sequence[Event]:

@@ -178,6 +178,7 @@ def config(upstream_url: str | None, *, store: str = "memory://", extra: str = "
     """A settings file on free ports, with a provider `up` at the upstream and the built-in `echo`."""
     up = (
         f'[providers.up]\nkind = "openai"\nbase_url = "{upstream_url}/v1"\napi_key = "env:UPSTREAM_KEY"\n'
+        'speaks = ["chat", "responses", "messages"]\n'
         if upstream_url
         else ""
     )

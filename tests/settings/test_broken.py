@@ -14,7 +14,7 @@ SERVER = (
     "tunnel_seconds, drain_seconds, fast_paths"
 )
 ROOT = "schema, server, health, admin, secrets, store, policies, tokens, log, providers"
-PROVIDER = "kind, base_url, api_key, credentials, optional, labels, timeouts"
+PROVIDER = "kind, base_url, api_key, credentials, optional, labels, timeouts, speaks, api_version, auth"
 STORE = (
     "memory://, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or "
     "redis+cluster://HOST:PORT,HOST:PORT; rediss… for TLS"
@@ -52,8 +52,24 @@ BROKEN = {
     "unknown word": ('[log]\nformat = "xml"\n', 2, "log.format is none of the allowed words", "auto, json, console"),
     "later shape": ("schema = 2\n", 1, "schema is 2", "an integer from 1 to 1"),
     "unknown kind of provider": (
-        '[providers.a]\nkind = "anthropic"\n', 2, "providers.a.kind is none of the allowed words",
-        "openai, echo (in this version)",
+        '[providers.a]\nkind = "cohere"\n', 2, "providers.a.kind is none of the allowed words",
+        "openai, azure, anthropic, gemini, echo (in this version)",
+    ),
+    "azure without address": (
+        '[providers.a]\nkind = "azure"\napi_key = "env:KEY"\n', 1, "providers.a has no base_url",
+        "the resource's address: https://NAME.openai.azure.com",
+    ),
+    "version of another kind": (
+        '[providers.a]\nkind = "openai"\napi_key = "env:KEY"\napi_version = "v"\n', 4,
+        "providers.a.api_version is set, and kind openai has none", "nothing here",
+    ),
+    "speaks of another kind": (
+        '[providers.a]\nkind = "gemini"\napi_key = "env:KEY"\nspeaks = ["chat"]\n', 4,
+        "providers.a.speaks is set, and kind gemini says that itself", "nothing here",
+    ),
+    "speaks another word": (
+        '[providers.a]\nkind = "openai"\napi_key = "env:KEY"\nspeaks = ["chatt"]\n', 4,
+        "providers.a.speaks[0] is 'chatt', did you mean 'chat'?", "chat, responses, messages",
     ),
     "provider without kind": ("[providers.a]\noptional = true\n", 1, "providers.a has no kind", PROVIDER),
     "provider without key": (

@@ -1,0 +1,49 @@
+"""A provider's stream: bytes → the events that the client is to get, translated where need be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.errors import ProviderBroken
+from gateway.stream.sse import Decoder, Event, TooLong
+from gateway.translation.neutral import Unreadable
+from gateway.translation.pairs import Translation
+
+
+class Incoming:
+    """All but the constructor raise ProviderBroken."""
+
+    def __init__(self, decoder: Decoder, translation: Translation | None) -> None:
+        self.decoder = decoder
+        self._stream = translation.stream() if translation is not None else None
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """The events that `data` completes."""
+        return self.translated(decoded(self.decoder, data))
+
+    def translated(self, events: Sequence[Event]) -> Sequence[Event]:
+        """What a provider's events are to the client."""
+        if (stream := self._stream) is None:
+            return events
+        try:
+            return [out for event in events for out in stream.feed(event)]
+        except Unreadable as error:
+            raise ProviderBroken(str(error)) from None
+
+    def finish(self) -> Sequence[Event]:
+        """What ends the stream."""
+        events = self.translated(self.decoder.finish())
+        if (stream := self._stream) is None:
+            return events
+        try:
+            return [*events, *stream.end()]
+        except Unreadable as error:
+            raise ProviderBroken(str(error)) from None
+
+
+def decoded(decoder: Decoder, data: bytes) -> Sequence[Event]:
+    """The events that `data` completes, as the provider sent them. Raises ProviderBroken."""
+    try:
+        return decoder.feed(data)
+    except TooLong as error:
+        raise ProviderBroken(str(error)) from None

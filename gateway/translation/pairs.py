@@ -1,0 +1,121 @@
+"""From a client's dialect to a provider's and back: which pairs there are. Pure.
+
+`Translation.request` makes the body that is sent; `whole` and `Stream` make of the provider's answer what the client
+reads. Both ends meet in the neutral form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.stream.sse import Event
+from gateway.translation import (
+    chat_answer,
+    chat_request,
+    gemini_answer,
+    gemini_request,
+    messages_answer,
+    messages_request,
+)
+from gateway.translation.losses import Losses, Untranslatable
+from gateway.translation.neutral import Answer, Conversation, Delta, Trouble
+
+RequestReader = Callable[[object, Losses], Conversation]
+RequestWriter = Callable[[Conversation, Losses], dict[str, Any]]
+
+
+class AnswerReader(Protocol):
+    """A provider's stream → deltas. Both raise Unreadable."""
+
+    def feed(self, event: Event) -> Iterator[Delta]: ...
+    def end(self) -> Iterator[Delta]: ...
+
+
+class AnswerWriter(Protocol):
+    """Deltas → a client's stream."""
+
+    def feed(self, delta: Delta) -> Iterator[Event]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSide:
+    """A dialect that clients speak. `writer` takes Unix seconds."""
+
+    read: RequestReader
+    write: Callable[[Answer, int], dict[str, Any]]
+    writer: Callable[[int], AnswerWriter]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSide:
+    """A dialect that providers speak."""
+
+    write: RequestWriter
+    read: Callable[[bytes], Answer]
+    reader: Callable[[], AnswerReader]
+
+
+CLIENTS: dict[str, ClientSide] = {
+    "chat": ClientSide(chat_request.read, chat_answer.write_whole, chat_answer.Writer),
+    "messages": ClientSide(messages_request.read, messages_answer.write_whole, messages_answer.Writer),
+}
+PROVIDERS: dict[str, ProviderSide] = {
+    "chat": ProviderSide(chat_request.write, chat_answer.read_whole, chat_answer.Reader),
+    "messages": ProviderSide(messages_request.write, messages_answer.read_whole, messages_answer.Reader),
+    "gemini": ProviderSide(gemini_request.write, gemini_answer.read_whole, gemini_answer.Reader),
+}
+
+
+class Translation:
+    """One exchange's. `created` in Unix seconds, for dialects that date their answers."""
+
+    def __init__(self, client: str, provider: str, created: int) -> None:
+        self.dropped: tuple[str, ...] = ()
+        self.provider = provider
+        self._client, self._provider = CLIENTS[client], PROVIDERS[provider]
+        self._created = created
+
+    def request(self, body: bytes, *, drop: bool) -> bytes:
+        """The provider's body. Raises Untranslatable, which names the client's field."""
+        losses = Losses(self.provider, drop=drop)
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Untranslatable("", "The JSON body cannot be read.") from None
+        written = self._provider.write(self._client.read(value, losses), losses)
+        self.dropped = tuple(losses.dropped)
+        return msgspec.json.encode(written)
+
+    def whole(self, body: bytes) -> bytes:
+        """The client's whole answer. Raises Unreadable."""
+        return msgspec.json.encode(self._client.write(self._provider.read(body), self._created))
+
+    def stream(self) -> Stream:
+        """The client's stream."""
+        return Stream(self._provider.reader(), self._client.writer(self._created))
+
+
+class Stream:
+    """A provider's events → a client's. `end` belongs behind the last one. Both raise Unreadable."""
+
+    def __init__(self, reader: AnswerReader, writer: AnswerWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._broken = False
+
+    def feed(self, event: Event) -> Iterator[Event]:
+        """What the client gets for an event; nothing after an error."""
+        if self._broken:
+            return
+        for delta in self._reader.feed(event):
+            self._broken = self._broken or isinstance(delta, Trouble)
+            yield from self._writer.feed(delta)
+
+    def end(self) -> Iterator[Event]:
+        """What ends the client's stream."""
+        if not self._broken:
+            for delta in self._reader.end():
+                yield from self._writer.feed(delta)
