@@ -230,10 +230,9 @@ class Gateway:
             return Echo(name)
         address = one.address
         assert address is not None  # noqa: S101  # INVARIANT: the settings give one to every kind but echo
-        times = one.timeouts
-        within = Within(times.connect, times.first_byte, times.gap, times.total)
+        within = Within(**one.timeouts.model_dump())
         return provider(
-            one.kind, name, address, _key(one), self._transport, within,
+            one.kind, name, address, one.key(), self._transport, within,
             speaks=one.speaks, api_version=one.api_version, auth=one.auth,
         )  # fmt: skip
 
@@ -395,8 +394,3 @@ def _profiles(policy: PolicySet) -> list[RedactionProfile]:
     """The profiles that some key is under."""
     found = {key.redaction.digest: key.redaction for key in policy.keys.values() if key.redaction is not None}
     return list(found.values())
-
-
-def _key(one: ProviderSettings) -> Callable[[], str | None]:
-    secret = one.api_key or (one.credentials[0].api_key if one.credentials else None)
-    return secret.read if secret is not None else lambda: None
