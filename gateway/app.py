@@ -65,9 +65,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 STATE = "llm-gateway"  # the folder in the user's state folder
-# Objects that are made and not yet freed before the youngest are searched for cycles, and how many such searches make
-# one of the older. Python's 700 costs a tenth of a request; an exchange makes next to no cycles.
-COLLECT = (20_000, 20, 50)
+COLLECT = (20_000, 20, 50)  # gc's thresholds: Python's 700 costs a tenth of a request, which makes next to no cycles
 
 
 class SystemClock:
@@ -110,7 +108,8 @@ class Gateway:
         self._patience = Patience(clock)
         self._store, self._guarded = self._open_store()
         self._keeper: Keeper = self._store
-        self._settler = Settler(self._guarded, self._background, clock, crossed=self._crossed)
+        alone = settings.store.embedded
+        self._settler = Settler(self._guarded, self._background, clock, crossed=self._crossed, one_by_one=alone)
         self._analyzer = PresidioAnalyzer()
         self._transport, self._sockets = self._open_transport(), AiohttpSockets()
         self._counter = self._open_counter()

@@ -62,10 +62,11 @@ class Settler:
 
     def __init__(
         self, store: LimitStore, background: Background, clock: Clock, *, draw: Callable[[], float] = random.random,
-        crossed: Callable[[Crossed, Claim], None] = lambda _, __: None,
+        crossed: Callable[[Crossed, Claim], None] = lambda _, __: None, one_by_one: bool = False,
     ) -> None:  # fmt: skip
         self._store, self._background, self._clock, self._draw = store, background, clock, draw
         self._crossed, self._rates = crossed, Rates()
+        self._one_by_one = one_by_one  # for a store that has nothing to wait for: a task for each would cost more
         self._open: dict[str, tuple[float, Lease]] = {}
         self._due: list[_Due] = []
         self._number = 0
@@ -136,7 +137,11 @@ class Settler:
                     due.flying = True
                 self._flying = len(batch)
                 try:
-                    await asyncio.gather(*[self._bring(due) for due in batch])
+                    if self._one_by_one:
+                        for due in batch:
+                            await self._bring(due)
+                    else:
+                        await asyncio.gather(*[self._bring(due) for due in batch])
                 except asyncio.CancelledError:
                     for due in (one for one in batch if one.flying):
                         heapq.heappush(self._due, due)  # a second settlement of the same lease changes nothing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from gateway.limits.scopes import Window
@@ -28,6 +29,7 @@ class Period:
         return self.start <= now < self.end
 
 
+QUARTER = 900 * MICRO  # µs; days begin on one in every zone of today
 ALWAYS = Period(0, 0, FOREVER)
 
 
@@ -36,6 +38,17 @@ def period(window: Window, zone: str, now: int) -> Period:
     Raises zoneinfo.ZoneInfoNotFoundError."""
     if window not in (Window.DAY, Window.MONTH):
         return ALWAYS
+    kept = _kept(window, zone, now // QUARTER)
+    return kept if now in kept else _computed(window, zone, now)
+
+
+@lru_cache(1000)
+def _kept(window: Window, zone: str, quarter: int) -> Period:
+    """The period at the beginning of a quarter of an hour: nearly always that of all of it."""
+    return _computed(window, zone, quarter * QUARTER)
+
+
+def _computed(window: Window, zone: str, now: int) -> Period:
     where = ZoneInfo(zone)
     today = datetime.fromtimestamp(now // MICRO, UTC).astimezone(where).date()
     if window is Window.DAY:
