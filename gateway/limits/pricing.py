@@ -16,27 +16,44 @@ if TYPE_CHECKING:
 def cost(usage: Usage, price: Price | None) -> int:
     """Nano-USD of a usage; 0 where the model is not priced.
 
-    `cached` and `cache_write` are parts of the input and cost their own price, or the input's where there is none.
-    `reasoning` is a part of the output and costs what output costs, as OpenAI and Anthropic bill it. A part that is
-    said to be larger than its whole counts as the whole: nothing is charged twice, nor less than nothing.
+    Every part costs its own price, or that of the whole where it has none; `reasoning` costs what output costs, as
+    OpenAI and Anthropic bill it. Parts that are said to be larger than their whole count as the whole: nothing is
+    charged twice, nor less than nothing. A request whose input is longer than `long_over` is charged at `long` prices.
     """
     if price is None:
         return 0
     whole = max(0, usage.input_tokens)
-    cached = min(max(0, usage.cached), whole)
-    written = min(max(0, usage.cache_write), whole - cached)
-    plain = whole - cached - written
-    return (
-        plain * price.input
-        + cached * (price.input if price.cached_input is None else price.cached_input)
-        + written * (price.input if price.cache_write is None else price.cache_write)
-        + max(0, usage.output_tokens) * price.output
-    )
+    if price.long is not None and whole > price.long_over:
+        price = price.long
+    longer = min(max(0, usage.cache_write_1h), max(0, usage.cache_write))
+    write = price.input if price.cache_write is None else price.cache_write
+    return _parts(
+        whole, price.input,
+        (usage.cached, price.cached_input), (usage.cache_write - longer, write),
+        (longer, write if price.cache_write_1h is None else price.cache_write_1h),
+        (usage.audio_input, price.audio_input), (usage.image_input, price.image_input),
+    ) + _parts(
+        max(0, usage.output_tokens), price.output,
+        (usage.audio_output, price.audio_output), (usage.image_output, price.image_output),
+    )  # fmt: skip
+
+
+def _parts(whole: int, price: int, *parts: tuple[int, int | None]) -> int:
+    """What a number of tokens costs, some of which have a price of their own."""
+    left, total = whole, 0
+    for tokens, own in parts:
+        part = min(max(0, tokens), left)
+        left -= part
+        total += part * (price if own is None else own)
+    return total + left * price
 
 
 def worst(input_tokens: int, output_tokens: int, price: Price | None) -> int:
-    """The most that so many tokens can cost, whatever part of the input turns out to be cached or written."""
+    """The most that so much text can cost, whatever part of the input turns out to be cached or written. (Audio and
+    pictures that cost more are charged when their usage is known.)"""
     if price is None:
         return 0
-    dearest = max(price.input, price.cached_input or 0, price.cache_write or 0)
+    if price.long is not None and input_tokens > price.long_over:
+        price = price.long
+    dearest = max(price.input, price.cached_input or 0, price.cache_write or 0, price.cache_write_1h or 0)
     return input_tokens * dearest + output_tokens * price.output

@@ -45,8 +45,9 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens that an exchange used, in one vocabulary for all dialects. `cached` and `cache_write` are part of
-    `input_tokens`, `reasoning` of `output_tokens`."""
+    """Tokens that an exchange used, in one vocabulary for all dialects. `cached`, `cache_write`, `audio_input` and
+    `image_input` are parts of `input_tokens`, `cache_write_1h` of `cache_write`; `reasoning`, `audio_output` and
+    `image_output` are parts of `output_tokens`."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -54,6 +55,11 @@ class Usage(msgspec.Struct, frozen=True):
     cache_write: int = 0
     reasoning: int = 0
     basis: Basis = Basis.PROVIDER
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
 
 
 class Reservation(msgspec.Struct, frozen=True):

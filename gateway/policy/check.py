@@ -23,6 +23,8 @@ UNFORCED = {
     "stream": "the caller's library waits for what it asked",
     "stream_options": "the gateway sets it, to see the usage",
 }
+# Providers whose list prices are shipped: a row of one that the settings do not have prices nothing, and is no slip.
+PRICED_AHEAD = frozenset(("openai", "anthropic", "google"))
 RESERVED = frozenset("|:\n\r\t")  # separators of counters' ids
 
 
@@ -230,13 +232,14 @@ def _prices(entries: Entries, providers: Mapping[str, ProviderFacts]) -> Iterato
         row = entry.table
         if row is None:
             continue
-        yield from _provider(providers, entry, row.provider, "provider")
+        if row.provider not in PRICED_AHEAD:
+            yield from _provider(providers, entry, row.provider, "provider")
         if "*" in row.model[:-1]:
             yield entry.mistake("has a * inside", "a * only at the end of a model's name", "model")
-        first = rows.setdefault((row.provider, row.model, row.since), entry)
+        first = rows.setdefault((row.provider, row.model, row.tier, row.since), entry)
         if first is not entry:
             what = f"prices what {first.document.file}:{first.line()} prices"
-            yield entry.mistake(what, "one row for a provider, model and since")
+            yield entry.mistake(what, "one row for a provider, model, tier and since")
 
 
 def _force(entry: Entry) -> Iterator[Mistake]:

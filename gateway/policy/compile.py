@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import date, datetime, time
+from typing import Any
 
 from gateway.policy.check import disagreements
 from gateway.policy.compiled import Disabled, Model, PolicySet, Price, ProviderFacts, RedactionProfile, Version
@@ -74,11 +75,19 @@ def _plain(value: object) -> str:
 
 
 def _by_what_they_price(entries: Entries) -> list[Entry]:
-    return sorted(entries.prices, key=lambda one: (one.table.provider, one.table.model, one.table.since or date.min))
+    return sorted(
+        entries.prices,
+        key=lambda one: (one.table.provider, one.table.model, one.table.tier or "", one.table.since or date.min),
+    )
 
 
-def _most_specific_and_latest(row: Price) -> tuple[bool, int, int]:
-    return row.model.endswith("*"), -len(row.model), -(row.since.toordinal() if row.since is not None else 0)
+def _most_specific_and_latest(row: Price) -> tuple[bool, int, bool, int]:
+    return (
+        row.model.endswith("*"),
+        -len(row.model),
+        row.tier is None,
+        -(row.since.toordinal() if row.since is not None else 0),
+    )
 
 
 def _profile(name: str, entry: Entry, rules: Rules) -> RedactionProfile:
@@ -137,6 +146,23 @@ def _disabled(table: object, entry: Entry, rules: Rules, *at: str | int) -> Disa
 
 def _price(entry: Entry, rules: Rules) -> Price:
     row = entry.table
-    return Price(
-        row.provider, row.model, row.input, row.output, row.cached_input, row.cache_write, row.since, rules.at(entry)
-    )
+
+    def less(value: int | None) -> int | None:
+        """What is left of a price behind the discount, rounded up; a share is read as thousandths."""
+        return (
+            value if value is None or row.discount is None else -(-value * (1000 - round(row.discount * 1000)) // 1000)
+        )
+
+    def row_of(table: Any, **more: Any) -> Price:
+        kinds: dict[str, Any] = {name: less(getattr(table, name, None)) for name in _KINDS}
+        return Price(row.provider, row.model, less(table.input) or 0, less(table.output) or 0, **kinds, **more)
+
+    at = rules.at(entry)
+    longer = row_of(row.long, rule=at) if row.long is not None else None
+    over = row.long.over if row.long is not None else 0
+    return row_of(row, since=row.since, rule=at, tier=row.tier, long_over=over, long=longer)
+
+
+_KINDS = (
+    "cached_input", "cache_write", "cache_write_1h", "audio_input", "audio_output", "image_input", "image_output",
+)  # fmt: skip

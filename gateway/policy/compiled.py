@@ -68,6 +68,14 @@ class Price:
     cache_write: int | None = None
     since: date | None = None
     rule: Rule | None = None
+    tier: str | None = None  # what is asked for as `service_tier`; None: every tier without a row of its own
+    cache_write_1h: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+    long_over: int = 0  # tokens of input above which `long` holds for all of the request
+    long: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +207,9 @@ class PolicySet:
     not_enforced: tuple[Rule, ...] = ()  # accepted and checked, enforced by a later version
     redaction: Mapping[str, RedactionProfile] = field(default_factory=dict)
     several_tenants: bool = False  # whether its keys belong to more than one
-    priced: dict[tuple[str, str, date], Price | None] = field(default_factory=dict, compare=False, repr=False)  # seen
+    priced: dict[tuple[str, str, date, str | None], Price | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # seen
 
     def model(self, name: str) -> tuple[Model, str] | None:
         """The model for a name, and what a wildcard's `*` stands for (else ""). None: nothing knows the name."""
@@ -212,9 +222,10 @@ class PolicySet:
                 return wildcard, name[len(prefix) :]
         return None
 
-    def price(self, provider: str, model: str, on: date) -> Price | None:
-        """The most specific and latest price row of a provider's model that holds on a date."""
-        asked = provider, model, on
+    def price(self, provider: str, model: str, on: date, tier: str | None = None) -> Price | None:
+        """The most specific and latest price row of a provider's model and service tier that holds on a date: of two
+        rows of one model the one of the tier, else the one of none."""
+        asked = provider, model, on, tier
         try:
             return self.priced[asked]
         except KeyError:
@@ -223,9 +234,9 @@ class PolicySet:
             found = self.priced[asked] = self._price(*asked)
             return found
 
-    def _price(self, provider: str, model: str, on: date) -> Price | None:
+    def _price(self, provider: str, model: str, on: date, tier: str | None) -> Price | None:
         for row in self.prices:
-            if row.provider != provider or (row.since is not None and row.since > on):
+            if row.provider != provider or (row.since is not None and row.since > on) or row.tier not in (None, tier):
                 continue
             if row.model == model or (row.model.endswith("*") and model.startswith(row.model[:-1])):
                 return row

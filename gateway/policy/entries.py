@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from gateway.errors import Rule
 from gateway.policy.near import suggestion
-from gateway.policy.schema import SECTIONS, TOP, Defaults, PriceTable, Table
+from gateway.policy.price_table import PriceTable
+from gateway.policy.schema import SECTIONS, TOP, Defaults, Table
 from gateway.toml import Document, Loc, Mistake, parse
 
 

@@ -52,7 +52,8 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def _whole(value: object) -> int:
+def whole(value: object) -> int:
+    """A number of requests or tokens."""
     allowed = f"an integer from 1 to {MOST}"
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong(f"is {noun(value)}", allowed)
@@ -123,7 +124,8 @@ def _moment(value: object) -> datetime:
     raise wrong(f"is {noun(value)}", allowed)
 
 
-def _day(value: object) -> date:
+def day(value: object) -> date:
+    """A date without a time."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     raise wrong(f"is {noun(value)}", "a date such as 2026-08-07")
@@ -170,7 +172,7 @@ def _endpoint(value: object) -> str:
     return text
 
 
-def _price(value: object) -> int:
+def price(value: object) -> int:
     """Nano-USD per token, of USD per million tokens; thousandths of a nano-USD are rounded up."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1_000_000:
         what = f"is {value}" if isinstance(value, int | float) and not isinstance(value, bool) else f"is {noun(value)}"
@@ -204,7 +206,7 @@ def _as_table(value: object) -> object:
     return value if isinstance(value, dict) else {"limit": value}
 
 
-Whole = Annotated[int, PlainValidator(_whole)]
+Whole = Annotated[int, PlainValidator(whole)]
 Text = Annotated[str, PlainValidator(_text)]
 Flag = Annotated[bool, PlainValidator(_flag)]
 Share = Annotated[float, PlainValidator(_share)]
@@ -348,16 +350,6 @@ class ModelTable(Table):
     sticky: Literal["key", "user", "conversation", "none"] = "none"
     fallback: tuple[Text, ...] = ()
     disabled: DisabledTable | None = None
-
-
-class PriceTable(Table):
-    provider: Text
-    model: Text
-    since: Annotated[date, PlainValidator(_day)] | None = None
-    input: Annotated[int, PlainValidator(_price)]
-    output: Annotated[int, PlainValidator(_price)]
-    cached_input: Annotated[int, PlainValidator(_price)] | None = None
-    cache_write: Annotated[int, PlainValidator(_price)] | None = None
 
 
 class PatternTable(Table):

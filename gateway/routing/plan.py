@@ -15,6 +15,9 @@ from gateway.errors import Reason, Refusal
 from gateway.policy.compiled import Model, PolicySet, Price, Version
 from gateway.policy.permit import Permit
 
+# What OpenAI and Anthropic call the ordinary tier, or the choice of one of their own.
+ORDINARY = frozenset(("auto", "default", "standard", "standard_only"))
+
 
 class Attempt(msgspec.Struct, frozen=True):
     """One call that may be made. `model` is the provider's name of it, None for a call that names no model."""
@@ -49,8 +52,19 @@ def plan(permit: Permit, draw: float, today: date) -> Plan | Refusal:
         )
     chosen = weighted(versions, draw)
     upstream = rest if chosen.model == "*" else chosen.model
-    price = permit.policy.price(chosen.provider, upstream, today)
+    price = permit.policy.price(chosen.provider, upstream, today, asked_tier(permit))
     return Plan((Attempt(chosen.provider, upstream, chosen.name, permit.ask.model, price),))
+
+
+def asked_tier(permit: Permit) -> str | None:
+    """The service tier that is asked for, as prices name it; None: the ordinary one, or whatever the provider picks."""
+    asked: object = next((value for name, value in permit.edits if name == "service_tier"), None)
+    if asked is None and (raw := permit.ask.fields.get("service_tier")) is not None:
+        try:
+            asked = msgspec.json.decode(raw)
+        except msgspec.MsgspecError:
+            return None
+    return asked if isinstance(asked, str) and asked not in ORDINARY else None
 
 
 def eligible(policy: PolicySet, model: Model, require: tuple[tuple[str, str], ...]) -> tuple[Version, ...]:

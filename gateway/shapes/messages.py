@@ -93,7 +93,12 @@ def usage_of(usage: dict[str, Any]) -> Usage | None:
     if output is None or any(count is None for count in counts):
         return None
     plain, read, written = (count or 0 for count in counts)
-    return Usage(plain + read + written, output, cached=read, cache_write=written, basis=Basis.PROVIDER)
+    kinds = usage.get("cache_creation")  # how long what was written is kept: for an hour it costs more
+    longer = credible_tokens(kinds.get("ephemeral_1h_input_tokens", 0)) if isinstance(kinds, dict) else 0
+    return Usage(
+        plain + read + written, output, cached=read, cache_write=written, basis=Basis.PROVIDER,
+        cache_write_1h=min(longer or 0, written),
+    )  # fmt: skip
 
 
 def said(body: bytes) -> Said:

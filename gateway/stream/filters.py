@@ -103,6 +103,10 @@ class Meter:
             self.flags.append(flag)
 
 
+_PROMPT = ("prompt_tokens_details", "input_tokens_details")
+_REPLY = ("completion_tokens_details", "output_tokens_details")
+
+
 def credible_usage(raw: bytes) -> Usage | None:
     """OpenAI's `usage` object as a Usage; None where it is not one, negative, absurd or no whole number."""
     try:
@@ -115,9 +119,9 @@ def credible_usage(raw: bytes) -> Usage | None:
     completion = credible_tokens(usage.get("completion_tokens", usage.get("output_tokens", 0)))
     if prompt is None or completion is None:
         return None
-    cached = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
-    written = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cache_write_tokens")
-    reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
+    cached = _detail(usage, _PROMPT, "cached_tokens")
+    written = _detail(usage, _PROMPT, "cache_write_tokens")
+    reasoning = _detail(usage, _REPLY, "reasoning_tokens")
     return Usage(
         prompt,
         completion,
@@ -125,6 +129,10 @@ def credible_usage(raw: bytes) -> Usage | None:
         cache_write=min(written, prompt - min(cached, prompt)),
         reasoning=min(reasoning, completion),
         basis=Basis.PROVIDER,
+        audio_input=_detail(usage, _PROMPT, "audio_tokens"),
+        audio_output=_detail(usage, _REPLY, "audio_tokens"),
+        image_input=_detail(usage, _PROMPT, "image_tokens"),
+        image_output=_detail(usage, _REPLY, "image_tokens"),
     )
 
 
