@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -20,17 +19,18 @@ from gateway import __version__
 from gateway.administering import Administering
 from gateway.identity.admin import Right
 from gateway.identity.secrets import SECRET_BYTES, digest_of, new_secret
-from gateway.identity.standing import own_scopes
 from gateway.journey import Rooms
 from gateway.limits.answer import quantity
 from gateway.limits.failure import Guarded
 from gateway.limits.memory import MemoryStore
-from gateway.limits.scopes import Claim, Crossed, Unit
+from gateway.limits.scopes import Claim, Crossed
 from gateway.limits.settler import Settler
+from gateway.limits.worst_case import encodings_counted
 from gateway.objects.memory import MemoryObjects
 from gateway.objects.redis import RedisObjects
+from gateway.opening import bind_all, master_secret, profiles_used, say_listening, state_folder
 from gateway.patience import Patience
-from gateway.policy.compiled import PolicySet, RedactionProfile
+from gateway.policy.compiled import PolicySet
 from gateway.policy.files import PolicyFiles, with_demo_key
 from gateway.ports import Keeper, ObjectDirectory, Provider, Transport
 from gateway.providers.aiohttp_sockets import AiohttpSockets
@@ -48,15 +48,15 @@ from gateway.server.admin import Route, Unwell, admin_app
 from gateway.server.edge import Edge, Manners
 from gateway.server.health import Check, health_app
 from gateway.server.limit_routes import limit_routes
-from gateway.server.listeners import Bound, bind, serve
+from gateway.server.link import Report, Seat, Why
+from gateway.server.listeners import Bound, serve
 from gateway.settings.model import Kind, Settings
 from gateway.settings.model import Provider as ProviderSettings
 from gateway.stream.tunnel import Tunnels
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.records import RecordLines, console_line, json_line
+from gateway.telemetry.records import RecordLines, SharedOutput, console_line, json_line
 from gateway.telemetry.tasks import Background
 from gateway.tokens.counting import Counting
-from gateway.tokens.encodings import NEWEST, encoding_of
 from gateway.tokens.ranks import present
 from gateway.tokens.tiktoken import TiktokenCounter
 
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from gateway.limits.redis import RedisStore
 
 log = structlog.get_logger(__name__)
-STATE = "llm-gateway"  # the folder in the user's state folder
 COLLECT = (20_000, 20, 50)  # gc's thresholds: Python's 700 costs a tenth of a request, which makes next to no cycles
 
 
@@ -86,24 +85,27 @@ class Gateway:
         demo_key: str | None,
         *,
         console: bool,
+        seat: Seat | None = None,
     ) -> None:
         self.demo_key = demo_key
         self.url = bound["server"].url
-        self.health_url = bound["health"].url
+        self.health_url = bound["health"].url if seat is None else ""
+        self._seat = seat
         self.policies = policies
         self._settings = settings
         self._bound = bound
         self._clock = SystemClock()
-        self._records = RecordLines(sys.stdout.buffer, console_line if console else json_line, self._count)
+        out = sys.stdout.buffer if seat is None else SharedOutput(sys.stdout.fileno(), seat.lock)
+        self._records = RecordLines(out, console_line if console else json_line, self._count)
         self._metrics = Metrics(self._gauges())
         self._runners: list[web.BaseRunner] = []
         self._started = False
         self._stopping = False
 
-    async def start(self) -> None:
-        """Serve. Must run in the event loop that it will stay in."""
+    async def start(self, orphaned: Callable[[], None] = lambda: None) -> None:
+        """Serve. Must run in the event loop that it will stay in. `orphaned`: our supervisor is no more."""
         settings, clock = self._settings, self._clock
-        master = settings.secrets.master.read().encode() if settings.secrets.master is not None else os.urandom(32)
+        master = self._seat.master if self._seat is not None else master_secret(settings)
         self._background = Background()
         self._patience = Patience(clock)
         self._store, self._guarded = self._open_store()
@@ -143,30 +145,29 @@ class Gateway:
             self._background.spawn("patience", self._patience.run()),
             self._background.spawn("policy files", self.policies.watch()),
         ]
-        await self._serve(
-            "health", web.AppRunner(health_app(self._checks(), lambda: self._started, self._metrics.text))
-        )
-        if settings.admin.enabled:
-            limits = Administering(self._guarded, lambda: self.policies.current, clock)
-            routes = [*self._routes(), *limit_routes(limits, clock)]
-            await self._serve("admin", web.AppRunner(admin_app(routes, settings.admin.credentials())))
+        if self._seat is not None:
+            link = self._seat.link
+            await link.open()
+            orders = link.follow(partial(self._report, "asked"), self._serve_admin, orphaned)
+            self._running.append(self._background.spawn("orders", orders))
+            self._running.append(self._background.spawn("report", link.beat(partial(self._report, "beat"))))
+        if self._seat is None:
+            health = health_app(self._checks(), lambda: self._started, self._metrics_text)
+            await self._serve("health", web.AppRunner(health))
+            await self._serve_admin()
         await self._serve("server", web.ServerRunner(self._edge))
         if self._counter is not None:
             for encoding in encodings_counted(self.policies.current):
                 self._running.append(self._counter.warm_up(encoding))
-        for warning in settings.warnings():
-            log.warning("settings", warning=warning)
-        log.info(
-            "listening", version=__version__, policy=self.policies.current.hash[:12], pid=os.getpid(),
-            **{name: bound.url for name, bound in self._bound.items()},
-        )  # fmt: skip
-        if profiles := _profiles(self.policies.current):
+        if self._seat is None:  # else the supervisor says it, once
+            say_listening(settings, self._bound, self.policies.current.hash)
+        if profiles := profiles_used(self.policies.current):
             await self._analyzer.start(profiles)
         gc.collect()
         gc.freeze()  # what is there now stays; collecting it again and again costs time
         gc.set_threshold(*COLLECT)
         self._started = True
-        log.info("ready")
+        log.info("ready" if self._seat is None else "worker ready", policy=self.policies.current.hash[:12])
 
     def reload(self) -> None:
         """Read the policies again (SIGHUP)."""
@@ -176,6 +177,9 @@ class Gateway:
         """Readiness first, so that no new traffic is sent; then what runs may end; then settle, record, close."""
         self._stopping = True
         log.info("stopping", running=len(self._edge.running))
+        if self._seat is not None:  # others accept what comes from now on
+            for site in [site for runner in self._runners for site in runner.sites]:
+                await site.stop()
         late = await self._edge.drain(self._settings.server.drain_seconds)
         for runner in self._runners:
             await runner.cleanup()
@@ -188,6 +192,9 @@ class Gateway:
         await self._guarded.close()
         await self._background.close()
         await asyncio.to_thread(self._records.close)
+        if self._seat is not None:
+            await self._seat.link.say(await self._report("last"))
+            await self._seat.link.close()
         log.info("stopped", ended=late, settlements_left=self._settler.depth, records_dropped=self._records.dropped)
 
     # the parts
@@ -235,6 +242,19 @@ class Gateway:
             speaks=one.speaks, api_version=one.api_version, auth=one.auth,
         )  # fmt: skip
 
+    async def _serve_admin(self) -> None:
+        if self._settings.admin.enabled:
+            limits = Administering(self._guarded, lambda: self.policies.current, self._clock)
+            routes = [*self._routes(), *limit_routes(limits, self._clock)]
+            await self._serve("admin", web.AppRunner(admin_app(routes, self._settings.admin.credentials())))
+
+    async def _metrics_text(self) -> bytes:
+        return self._metrics.text()
+
+    async def _report(self, why: Why) -> Report:
+        checks = {check.name: await check.why_not() for check in self._checks()}
+        return Report(why, self._started, checks, self._metrics.snapshot())
+
     async def _serve(self, name: str, runner: web.BaseRunner) -> None:
         self._runners.append(await serve(runner, self._bound[name], self._settings.server.backlog))
 
@@ -251,7 +271,7 @@ class Gateway:
             return "the limit store does not answer" if self._guarded.gone else None
 
         async def analysis() -> str | None:
-            strict = [one for one in _profiles(self.policies.current) if one.on_error == "deny"]
+            strict = [one for one in profiles_used(self.policies.current) if one.on_error == "deny"]
             return None if not strict or self._analyzer.warm else "the analysis workers are not warm"
 
         return [
@@ -293,6 +313,8 @@ class Gateway:
             if mistakes:
                 raise Unwell({"error": {"code": "not_reloaded", "message": "The files have mistakes; the last good set "
                               "stays in force.", "mistakes": [str(mistake) for mistake in mistakes]}})  # fmt: skip
+            if self._seat is not None:
+                await self._seat.link.say(await self._report("reloaded"))
             return {"policy": self.policies.current.hash}
 
         return [
@@ -348,8 +370,11 @@ class Gateway:
         }
 
 
-def open_gateway(settings: Settings, *, console: bool = False) -> Gateway:
-    """Bind the ports and read the policies. Raises PortTaken, and PoliciesBroken where there is no set to start on."""
+def open_gateway(
+    settings: Settings, bound: Mapping[str, Bound] | None = None, *, console: bool = False, seat: Seat | None = None
+) -> Gateway:
+    """Bind the ports, unless they are (`bound`), and read the policies. Raises PortTaken, and PoliciesBroken where
+    there is no set to start on."""
     demo_key = new_secret(os.urandom(SECRET_BYTES)) if settings.demo else None
 
     def amend(policy: PolicySet) -> PolicySet:
@@ -357,39 +382,5 @@ def open_gateway(settings: Settings, *, console: bool = False) -> Gateway:
 
     path = settings.policies.path
     assert path is not None  # noqa: S101  # INVARIANT: `settings.load` gives one
-    policies = PolicyFiles(path, settings.provider_facts, state=_state(settings), amend=amend)
-    server, health = settings.server, settings.health
-    bound = {
-        "server": bind("server", server.host, server.port, server.backlog),
-        "health": bind("health", health.host, health.port),
-    }
-    if settings.admin.enabled:
-        bound["admin"] = bind("admin", settings.admin.host, settings.admin.port)
-    return Gateway(settings, policies, bound, demo_key, console=console)
-
-
-def _state(settings: Settings) -> Path:
-    """Where the last good policies are kept: a folder of their own for each folder of policies."""
-    if settings.policies.state is not None:
-        return settings.policies.state
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")  # the user's, no setting
-    return Path(base) / STATE / digest_of(str(settings.policies.path)).hex()[:16]
-
-
-def encodings_counted(policy: PolicySet) -> set[str]:
-    """The encodings in which something will be counted: those of the models, if any key has a limit that needs it."""
-    if not any(
-        limit.unit is not Unit.REQUESTS
-        for key in policy.keys.values()
-        for scope in own_scopes(key)
-        for limit in scope.limits
-    ):
-        return set()
-    versions = (version for model in policy.models.values() for version in model.versions)
-    return {encoding_of(version.model)[0] for version in versions} or {NEWEST}
-
-
-def _profiles(policy: PolicySet) -> list[RedactionProfile]:
-    """The profiles that some key is under."""
-    found = {key.redaction.digest: key.redaction for key in policy.keys.values() if key.redaction is not None}
-    return list(found.values())
+    policies = PolicyFiles(path, settings.provider_facts, state=state_folder(settings), amend=amend)
+    return Gateway(settings, policies, bound or bind_all(settings), demo_key, console=console, seat=seat)

@@ -14,17 +14,34 @@ from gateway.app import Gateway, open_gateway
 from gateway.cli.opening import CONFIG, open_settings, refuse
 from gateway.policy.files import PoliciesBroken
 from gateway.server.listeners import PortTaken
-from gateway.settings.model import Format
+from gateway.settings.model import Format, Settings
 from gateway.telemetry.logs import set_up
 
 
 @click.command()
 @CONFIG
-def serve(config: Path | None) -> None:
-    """Start the gateway. SIGTERM ends it after what runs has ended, SIGHUP reloads the policies."""
+@click.option("--worker", "part", hidden=True, help="What a supervisor gives to a process that it starts.")
+def serve(config: Path | None, part: str | None) -> None:
+    """Start the gateway. SIGTERM ends it after what runs has ended, SIGHUP reloads the policies.
+
+    With `server.workers` above 1, SIGUSR2 puts new worker processes in the place of the old, one after the other.
+    """
     settings = open_settings(config)
     console = settings.log.format is Format.CONSOLE or (settings.log.format is Format.AUTO and sys.stdout.isatty())
     set_up(settings.log.level, "console" if console else "json")
+    if part is not None:
+        from gateway.cli.workers import work  # noqa: PLC0415  # not what a single process needs
+
+        work(settings, part, console=console)
+    elif settings.server.workers > 1:
+        from gateway.cli.workers import supervise  # noqa: PLC0415  # not what a single process needs
+
+        raise SystemExit(supervise(settings, config))
+    else:
+        _alone(settings, console=console)
+
+
+def _alone(settings: Settings, *, console: bool) -> None:
     try:
         gateway = open_gateway(settings, console=console)
     except PortTaken as error:

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.identity.standing import own_scopes
 from gateway.limits.estimate import bound, counted_input, estimate
 from gateway.limits.pricing import worst
 from gateway.limits.reservation import Estimate
 from gateway.limits.scopes import Limit, Unit, Window
 from gateway.tokens.counting import ENDLESS, Counted
-from gateway.tokens.encodings import encoding_of
+from gateway.tokens.encodings import NEWEST, encoding_of
 
 if TYPE_CHECKING:
+    from gateway.policy.compiled import PolicySet
     from gateway.policy.permit import Permit
     from gateway.routing.plan import Attempt
     from gateway.tokens.counting import Counting
@@ -72,3 +74,16 @@ def _in_tokens(limit: Limit) -> bool:
 def _whole(limit: Limit) -> int:
     """The most that a limit can ever hold."""
     return limit.burst if limit.window is Window.MINUTE else limit.amount
+
+
+def encodings_counted(policy: PolicySet) -> set[str]:
+    """The encodings in which something will be counted: those of the models, if any key has a limit that needs it."""
+    if not any(
+        limit.unit is not Unit.REQUESTS
+        for key in policy.keys.values()
+        for scope in own_scopes(key)
+        for limit in scope.limits
+    ):
+        return set()
+    versions = (version for model in policy.models.values() for version in model.versions)
+    return {encoding_of(version.model)[0] for version in versions} or {NEWEST}

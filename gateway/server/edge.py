@@ -32,6 +32,8 @@ from gateway.telemetry.tasks import start
 
 LARGEST_LINE = 16 << 10  # bytes of a request line or of one header
 MOST_HEADERS = 100
+LINGER = 1.0  # seconds that idle connections are served on, when we stop
+LOOK = 0.02  # seconds between two looks whether any is left
 KEPT = 1000  # paths whose endpoint is remembered
 
 
@@ -158,18 +160,28 @@ class Edge(web.Server):
 
     async def drain(self, seconds: float) -> int:
         """Let running exchanges end by themselves for `seconds`, then end them; how many had to be ended. Each of
-        them settles and is recorded."""
+        them settles and is recorded. A connection on which nothing runs is closed only after `LINGER`: its client may
+        be sending at this moment, and gets an answer that asks it to come back on another."""
         self.draining = True
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for connection in tuple(self._hot.connections):
+            connection.closing = True
+        while self._open() and loop.time() - began < min(LINGER, seconds):  # noqa: ASYNC110  # no event says it
+            await asyncio.sleep(LOOK)
         for connection in tuple(self._hot.connections):
             connection.drain()
-        if self.running:
-            await asyncio.wait(tuple(self.running), timeout=seconds)
+        while self.running and (left := began + seconds - loop.time()) > 0:
+            await asyncio.wait(tuple(self.running), timeout=left)
         late = tuple(self.running)
         for task in late:
             task.cancel(DRAINING)
         if late:
             await asyncio.wait(late, timeout=5.0)
         return len(late)
+
+    def _open(self) -> bool:
+        return bool(self._hot.connections or self.connections)
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # aiohttp's signature
         """Close what is still open."""

@@ -18,7 +18,9 @@ class Check:
     why_not: Callable[[], Awaitable[str | None]]
 
 
-def health_app(checks: Sequence[Check], started: Callable[[], bool], metrics: Callable[[], bytes]) -> web.Application:
+def health_app(
+    checks: Sequence[Check], started: Callable[[], bool], metrics: Callable[[], Awaitable[bytes]]
+) -> web.Application:
     """Liveness says that the event loop turns, and nothing else: restarting this process heals neither Redis nor a
     provider. Readiness says whether traffic should come; startup, whether the first of it may."""
 
@@ -37,7 +39,7 @@ def health_app(checks: Sequence[Check], started: Callable[[], bool], metrics: Ca
         return web.Response(status=200 if ready else 503, text="\n".join(lines) + "\n")
 
     async def scrape(_: web.Request) -> web.Response:
-        return web.Response(body=metrics(), headers={"content-type": TEXT})
+        return web.Response(body=await metrics(), headers={"content-type": TEXT})
 
     app = web.Application()
     app.router.add_get("/livez", livez)

@@ -19,6 +19,11 @@ class Bound:
     socket: socket.socket
     url: str
 
+    @classmethod
+    def of(cls, descriptor: int, url: str) -> Bound:
+        """One that another process bound."""
+        return cls(socket.socket(fileno=descriptor), url)
+
 
 def bind(setting: str, host: str, port: int, backlog: int = 2048) -> Bound:
     """Listen on an address (`port` 0: any free one). `setting` is the table it comes from. Raises PortTaken."""

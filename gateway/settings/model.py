@@ -312,8 +312,6 @@ class Settings(BaseSettings):
                 "secrets.master is not set: it is random until the next start, so placeholders change with every "
                 "restart and differ between processes"
             )
-        if self.server.workers > 1:
-            yield "server.workers: this version runs one process; run more gateways on one Redis instead"
         if self.tokens.ranks is None:
             yield "tokens.ranks is not set: tokens are estimated, not counted (`gateway tokenizers pull FOLDER`)"
         for name, one in self.providers.items():

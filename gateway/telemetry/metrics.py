@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 import gateway
 from gateway.record import Record
+from gateway.telemetry.totals import Snapshot
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 OVERHEAD = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
@@ -33,6 +34,7 @@ COUNTERS: Mapping[str, tuple[str, Labels]] = {
     "gateway_redacted_spans": ("Pieces of personal data found.", ("entity",)),
     "gateway_limit_warnings": ("Shares of limits (`warn_at`) that were passed.", ("scope", "limit", "share")),
     "gateway_shadow_refusals": ("What limits that are only watched would have refused.", ("limit",)),
+    "gateway_worker_ends": ("Worker processes that ended, by why.", ("why",)),
     "gateway_unredacted_requests": ("Let through although redaction failed.", ("profile",)),
 }
 HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...], Labels]] = {
@@ -86,6 +88,18 @@ class Metrics(Collector):
         """All of it, in Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def snapshot(self) -> Snapshot:
+        """All of it as numbers, for whoever adds up several processes."""
+        return Snapshot(
+            {name: [(labels, [value]) for labels, value in tuple(one.items())] for name, one in self._counters.items()},
+            {
+                name: [(labels, list(counts)) for labels, counts in tuple(one.items())]
+                for name, one in self._histograms.items()
+            },
+            {name: value() for name, (_, value) in self._gauges.items()},
+            {name: words for name, (words, _) in self._gauges.items()},
+        )
+
     def describe(self) -> list[Metric]:
         """Nothing: what there is is known at the scrape (prometheus_client would otherwise collect at registration)."""
         return []
@@ -126,3 +140,17 @@ class Metrics(Collector):
         seconds = milliseconds / 1000
         counts[bisect_left(bounds, seconds)] += 1
         counts[-1] += seconds
+
+
+def text_of(total: Snapshot) -> bytes:
+    """Several processes' numbers in Prometheus' text format."""
+
+    def gauge(name: str) -> tuple[str, Callable[[], float]]:
+        return total.words.get(name, name), lambda: total.gauges[name]
+
+    made = Metrics({name: gauge(name) for name in total.gauges})
+    for name, series in total.counters.items():
+        made._counters[name] = {labels: values[0] for labels, values in series}  # noqa: SLF001  # made here
+    for name, series in total.histograms.items():
+        made._histograms[name] = dict(series)  # noqa: SLF001  # made here
+    return made.text()

@@ -7,10 +7,13 @@ is blocked for so long that the queue is full; then it is counted in `dropped`.
 
 from __future__ import annotations
 
+import fcntl
+import os
+import select
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import BinaryIO
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -22,12 +25,19 @@ INTERVAL = 0.1  # seconds between two writes
 MOST_WAITING = 100_000  # records; some 100 MB, and minutes of blocked output
 
 
+class Output(Protocol):
+    """Takes bytes."""
+
+    def write(self, data: bytes, /) -> object: ...
+    def flush(self) -> object: ...
+
+
 class RecordLines:
     """The port `RecordSink`. `out` takes bytes; `render` makes the line of a record, without its end; `count` is told
     of each record (the metrics)."""
 
     def __init__(
-        self, out: BinaryIO, render: Callable[[Record], bytes], count: Callable[[Record], None] = lambda _: None
+        self, out: Output, render: Callable[[Record], bytes], count: Callable[[Record], None] = lambda _: None
     ) -> None:
         self.written = 0
         self.dropped = 0
@@ -84,6 +94,36 @@ class RecordLines:
         except (OSError, ValueError) as error:  # ValueError: the stream was closed under us
             self.dropped += len(lines)
             log.warning("records lost: the output failed", records=len(lines), error=type(error).__name__)
+
+
+class SharedOutput:
+    """An output that several processes write to. `lock` is a file that all of them have, so that no line stands inside
+    of another's; the kernel frees it where its holder is killed. A pipe takes up to PIPE_BUF bytes as one piece, so one
+    that is killed leaves whole lines, unless a single one is longer."""
+
+    def __init__(self, descriptor: int, lock: int) -> None:
+        self._descriptor, self._lock = descriptor, lock
+
+    def write(self, data: bytes) -> None:
+        """Write whole lines. Raises OSError."""
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            pending = b""
+            for line in data.split(b"\n")[:-1]:
+                if pending and len(pending) + len(line) >= select.PIPE_BUF:
+                    self._put(pending)
+                    pending = b""
+                pending += line + b"\n"
+            self._put(pending)
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+    def _put(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 _encoder = msgspec.json.Encoder()
