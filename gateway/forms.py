@@ -33,11 +33,10 @@ class FormRules(Protocol):
 
 
 class Form:
-    """A form on its way: an async iterator over its bytes. `mark` is its boundary, `fields` are those that have passed.
-    Iterating raises LateRefusal, and what reading the client's body raises."""
+    """A form on its way: an async iterator over its bytes. `fields` are those that have passed. Iterating raises
+    LateRefusal, and what reading the client's body raises."""
 
-    def __init__(self, mark: bytes, watch: FormWatch, held: BinaryIO | None, rest: AsyncIterator[bytes]) -> None:
-        self.mark = mark
+    def __init__(self, watch: FormWatch, held: BinaryIO | None, rest: AsyncIterator[bytes]) -> None:
         self.rules: FormRules | None = None
         self.read_lines = False
         self._watch = watch
@@ -155,7 +154,7 @@ async def read_form(
         return Refusal(Reason.BAD_REQUEST, "The multipart body's Content-Type names no usable boundary.")
     watch = FormWatch(mark)
     if endpoint.name in UPLOADING:
-        return Form(mark, watch, None, incoming)
+        return Form(watch, None, incoming)
     held = cast("BinaryIO", tempfile.SpooledTemporaryFile(MEMORY))  # noqa: SIM115  # closed by the form
     size = 0
     try:
@@ -176,4 +175,4 @@ async def read_form(
     if watch.broken:
         held.close()
         return Refusal(Reason.BAD_REQUEST, "The multipart body is malformed.")
-    return Form(mark, watch, held, incoming)
+    return Form(watch, held, incoming)

@@ -201,9 +201,6 @@ async def _call(
     body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body, cap)
     if isinstance(body, Form):
         headers = _govern_form(body, permit, attempt, headers, rooms.clock.now())
-        if safe.form is not None:
-            body = safe.form.passed(body)
-            headers = {name: value for name, value in headers.items() if name != "content-length"}  # it may change
     said = spoken(ask, provider, body, drop=permit.principal.key.drop_params, created=int(exchange.started_at))
     if isinstance(said, Refusal):
         raise LateRefusal(said)

@@ -26,17 +26,6 @@ def _parameter(header: str, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def field_name(disposition: bytes) -> str | None:
-    """The name of a part, by its Content-Disposition."""
-    return _parameter(disposition.decode("utf-8", "replace"), "name")
-
-
-def is_file(disposition: bytes) -> bool:
-    """Whether a part's Content-Disposition says that it is a file."""
-    text = disposition.decode("utf-8", "replace")
-    return _parameter(text, "filename") is not None or "filename*" in text
-
-
 class Field(msgspec.Struct, frozen=True):
     """A field of a form. `start` and `end` are where its value stands in the body, in bytes; a value that is longer
     than `LONGEST_VALUE` is cut."""
@@ -104,8 +93,9 @@ class FormWatch:
         self._name = self._value = b""
 
     def _headers_finished(self) -> None:
-        self._field = field_name(self._disposition)
-        self._is_file = is_file(self._disposition)
+        disposition = self._disposition.decode("utf-8", "replace")
+        self._field = _parameter(disposition, "name")
+        self._is_file = _parameter(disposition, "filename") is not None or "filename*" in disposition
         self._value = b""
         self._start = self._end = -1
 

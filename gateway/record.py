@@ -248,8 +248,7 @@ def _say_use(record: Record, exchange: Exchange) -> None:
     if (charge := exchange.charge) is not None:
         record.charged_tokens, record.charged_nano_usd = charge.tokens, charge.nano_usd
         record.charged_usd = charge.nano_usd / 1e9
-    safe = exchange.safe
-    coverage = None if safe is None else safe.coverage if safe.form is None else safe.form.coverage
+    coverage = exchange.safe.coverage if exchange.safe is not None else None
     if coverage is not None:
         record.redaction, record.redaction_parts, record.redaction_bytes = (
             coverage.profile, coverage.parts, coverage.bytes,

@@ -276,18 +276,25 @@ def _listed(policy: PolicySet, key: Key, now: float) -> Iterator[tuple[Model, st
 
 
 def visible_models(permit: Permit) -> dict[str, Any] | Refusal:
-    """OpenAI's list object of GET /v1/models, or the model object of /v1/models/{id}."""
+    """OpenAI's list object of GET /v1/models, or the model object of /v1/models/{id}; Anthropic's for its clients."""
     policy, key = permit.policy, permit.principal.key
-    name = _model_of_path(permit.ask)
+    name, anthropic = _model_of_path(permit.ask), permit.ask.endpoint.anthropic
     if name is None:
-        return {"object": "list", "data": [_shown(model, model.name) for model, _ in permit.models]}
+        shown = [_shown(model, model.name, anthropic=anthropic) for model, _ in permit.models]
+        if not anthropic:
+            return {"object": "list", "data": shown}
+        ends = {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
+        return {"data": shown, "has_more": False, **ends}
     model, _ = permit.models[0]
     if not any(_fits(policy, key, version) for version in model.versions):
         return Refusal(
             Reason.NO_PROVIDER, f"No permitted provider offers the model '{name[:100]}' now.", "model", model.rule
         )
-    return _shown(model, name)
+    return _shown(model, name, anthropic=anthropic)
 
 
-def _shown(model: Model, name: str) -> dict[str, Any]:
+def _shown(model: Model, name: str, *, anthropic: bool) -> dict[str, Any]:
+    if anthropic:
+        since = datetime.fromtimestamp(CREATED, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"type": "model", "id": name, "display_name": name, "created_at": since}
     return {"id": name, "object": "model", "created": CREATED, "owned_by": model.versions[0].provider}

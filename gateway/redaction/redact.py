@@ -14,14 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
-from gateway.errors import AnalyzerFailure, LateRefusal, Reason, Refusal
-from gateway.forms import Form
+from gateway.errors import AnalyzerFailure, Reason, Refusal
 from gateway.json_object import BadJson
 from gateway.policy.compiled import RedactionProfile
 from gateway.policy.permit import Permit
 from gateway.ports import Analyzer, Clock
 from gateway.redaction.conversations import STORED, Conversations
-from gateway.redaction.forms import FormSearch
 from gateway.redaction.gate import LONGEST, Gate
 from gateway.redaction.placeholders import LITERAL, LOOKS_LIKE, Placeholders, tenant_key
 from gateway.redaction.reply import Found, ReplyGuard
@@ -89,8 +87,6 @@ class Redaction:
         self, permit: Permit, profile: RedactionProfile, known: Mapping[str, str]
     ) -> SafeRequest | Refusal:  # fmt: skip
         ask = permit.ask
-        if isinstance(ask.rest, Form) and ask.endpoint.worded:
-            return self._form(permit, profile, ask.rest)
         if not ask.endpoint.visible and not (ask.endpoint.worded and ask.fields):
             # Named by the policy as a path that nobody looks into ("no side door").
             unscanned = ("body",) if ask.body is not None or ask.rest is not None or ask.upgrade else ()
@@ -135,36 +131,6 @@ class Redaction:
         coverage = structs.replace(coverage, spans=dict(counts), cache_hits=hits, milliseconds=self._since(began))
         return self._apply(permit, profile, found, spans, coverage, known)
 
-    def _form(self, permit: Permit, profile: RedactionProfile, form: Form) -> SafeRequest:
-        """A form is searched when it leaves; what was replaced in it is known by the time the answer comes."""
-        gate, placeholders = self._gate(profile), Placeholders(self._tenant_key(permit.principal.key.tenant))
-        counts, seen, failed = Counter[str](), [0, 0, 0.0], list[str]()
-
-        async def search(text: str) -> str:
-            began = self._clock.monotonic()
-            try:
-                ((spans,), _) = await self._spans([text], profile, gate)
-            except AnalyzerFailure as failure:
-                if profile.on_error == "deny":
-                    raise
-                failed.append(failure.detail[:200] or "failed")
-                return text
-            counts.update(span.entity for span in spans)
-            seen[0], seen[1], seen[2] = seen[0] + 1, seen[1] + len(text), seen[2] + self._since(began)
-            if profile.shadow:
-                return text
-            if (refusal := _blocked(profile, [spans])) is not None:
-                raise LateRefusal(refusal)
-            return redacted(text, spans, profile, placeholders)
-
-        def coverage(unscanned: tuple[str, ...]) -> Coverage:
-            return Coverage(
-                profile.name, _looked_for(profile), int(seen[0]), int(seen[1]), dict(counts),
-                milliseconds=seen[2], unscanned=unscanned, failed=next(iter(failed), None),
-            )  # fmt: skip
-
-        return SafeRequest(None, placeholders.restore, form=FormSearch(form.mark, search, coverage))
-
     def _since(self, began: float) -> float:
         return (self._clock.monotonic() - began) * 1000
 
@@ -201,8 +167,13 @@ class Redaction:
         body = permit.ask.body
         if profile.shadow:
             return SafeRequest(body, coverage=coverage)
-        if (refusal := _blocked(profile, spans)) is not None:
-            return refusal
+        blocked = sorted({span.entity for one in spans for span in one if profile.action_for(span.entity) == "block"})
+        if blocked:
+            return Refusal(
+                Reason.BLOCKED_CONTENT,
+                f"The request holds personal data of a kind that may not be sent: {', '.join(blocked)}.",
+                rule=profile.rule,
+            )
         placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant), known)
         pairs = list(zip(found.leaves, spans, strict=True))
         for leaf, one in sorted(pairs, key=lambda pair: pair[0].signed):  # those last, when all values are known
@@ -261,17 +232,6 @@ class SpanMemory:
         self._known[mark] = spans
         if len(self._known) > self._size:
             self._known.popitem(last=False)
-
-
-def _blocked(profile: RedactionProfile, spans: Iterable[Found]) -> Refusal | None:
-    blocked = sorted({span.entity for one in spans for span in one if profile.action_for(span.entity) == "block"})
-    if not blocked:
-        return None
-    return Refusal(
-        Reason.BLOCKED_CONTENT,
-        f"The request holds personal data of a kind that may not be sent: {', '.join(blocked)}.",
-        rule=profile.rule,
-    )
 
 
 def _looked_for(profile: RedactionProfile) -> tuple[str, ...]:

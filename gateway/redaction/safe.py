@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -61,17 +61,6 @@ class KeepMap(Protocol):
         """Keep them under the response's id."""
 
 
-class FormPass(Protocol):
-    """A form, searched as it passes."""
-
-    @property
-    def coverage(self) -> Coverage:
-        """What it has seen so far."""
-
-    def passed(self, form: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The form as it may leave. Raises LateRefusal, AnalyzerFailure, and what reading it raises."""
-
-
 class SafeRequest(msgspec.Struct, frozen=True):
     """A body that may leave. `restore` maps each placeholder that this exchange made to its own text."""
 
@@ -79,5 +68,4 @@ class SafeRequest(msgspec.Struct, frozen=True):
     restore: Mapping[str, str] = msgspec.field(default_factory=dict)
     coverage: Coverage | None = None  # None: no profile applies
     reply: ReplySearch | None = None  # None: the reply is not searched
-    form: FormPass | None = None  # None: there is no form, or nothing in it is searched
     keep: KeepMap | None = None  # None: there is nothing that a later exchange needs

@@ -10,8 +10,6 @@ import pytest
 from tests.e2e.harness import MODELS, REDACTION, Gateway, Upstream, config, echo_upstream, gateway, keys
 from tests.redis_server import RedisServer
 
-PICTURES = "gw-pictures-key-0123456789"
-
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
@@ -29,11 +27,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iter
             'provider = "up"\nendpoints = ["inference", "files", "batches"]',
             secret="gw-open-key-0123456789",
             name="open",
-        )
-        + keys(
-            'redaction = "strict"\nendpoints = ["images", "moderations"]',
-            secret=PICTURES,
-            name="pictures",
         ),
         "models.toml": MODELS,
         "redaction.toml": REDACTION,

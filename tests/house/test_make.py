@@ -101,7 +101,7 @@ def install_debian(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_is_installed_where_all_is_there(tmp_path: Path) -> None:
-    for name in ("nginx", "redis-server", "wrk"):
+    for name in ("nginx", "redis-server", "wrk", "node", "npm"):
         pretend(tmp_path, name, "exit 0")
     pretend(tmp_path, "apt-get", "exit 9")
     done = install_debian(tmp_path)
@@ -110,7 +110,8 @@ def test_nothing_is_installed_where_all_is_there(tmp_path: Path) -> None:
 
 
 def test_without_root_the_command_to_run_is_said(tmp_path: Path) -> None:
-    pretend(tmp_path, "wrk", "exit 0")
+    for name in ("wrk", "node", "npm"):
+        pretend(tmp_path, name, "exit 0")
     pretend(tmp_path, "apt-get", "exit 9")
     pretend(tmp_path, "id", "echo 1000")
     done = install_debian(tmp_path)
@@ -119,7 +120,8 @@ def test_without_root_the_command_to_run_is_said(tmp_path: Path) -> None:
 
 
 def test_root_installs_what_is_missing_and_no_more(tmp_path: Path) -> None:
-    pretend(tmp_path, "wrk", "exit 0")
+    for name in ("wrk", "node", "npm"):
+        pretend(tmp_path, name, "exit 0")
     pretend(tmp_path, "redis-server", "exit 0")
     pretend(tmp_path, "id", "echo 0")
     pretend(tmp_path, "env", 'while [ "${1#*=}" != "$1" ]; do shift; done; echo "$@"')
