@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "keys": ("gateway.cli.keys", "keys", "Make keys for applications."),
         "usage": ("gateway.cli.usage", "usage", "Say what was used, by day."),
         "limits": ("gateway.cli.limits", "limits", "See how a key stands; raise or reset a limit for a time."),
+        "diff": ("gateway.cli.diff", "diff", "Say in words what an edit of the policies means."),
         "explain": ("gateway.cli.explain", "explain", "Say what would be decided, or what was, and by which line."),
         "doctor": ("gateway.cli.doctor", "doctor", "Reach the store and every provider, and say what is found."),
         "tokenizers": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,7 @@ def test_usage_limits_exceptions_and_warnings(one: Gateway) -> None:
     an_exception_holds_for_a_time(one)
     a_reset_forgives_and_the_ledger_stays(one)
     warnings_are_told_once(one)
+    an_edit_is_told_before_it_is_made(one)
     what_is_wrong_is_said(one)
 
 
@@ -171,6 +173,20 @@ def warnings_are_told_once(one: Gateway) -> None:
     metrics = httpx.get(f"{one.health}/metrics").text
     assert 'gateway_limit_warnings_total{limit="tokens_per_day",scope="key",share="0.5"} 1.0' in metrics
     assert "gateway_shadow_refusals_total" in metrics
+
+
+def an_edit_is_told_before_it_is_made(one: Gateway) -> None:
+    edited = one.folder / "edited"
+    shutil.copytree(one.folder / "policies", edited)
+    text = (edited / "keys.toml").read_text()
+    (edited / "keys.toml").write_text(text.replace("usd_per_month = 0.2", "usd_per_month = 0.1"))
+    assert one.command("diff", str(edited)).strip() == "app: usd_per_month 0.20 → 0.10 USD"
+    said = command(one, "diff", str(edited), "--live", token="gw-admin-read").strip()  # the tests' own
+    assert said.startswith("app: usd_per_month 0.20 → 0.10 USD, 0.15")
+    assert said.endswith("USD used: refused at once")
+    (edited / "keys.toml").write_text(text.replace("usd_per_month = 0.2", "usd_per_month = -1"))
+    assert "keys.toml:" in one.command("diff", str(edited), code=1)
+    assert one.command("diff", str(one.folder / "policies")).strip() == "Nothing changes."
 
 
 def what_is_wrong_is_said(one: Gateway) -> None:
