@@ -216,7 +216,9 @@ class Writer:
                 yield self._grown(text)
             case Sign(signature):
                 if isinstance(self._part, Call):
-                    yield self._call({"extra_content": {"google": {"thought_signature": signature}}})
+                    extra = {"google": {"thought_signature": signature}}
+                    # Clients look into `function` without asking whether it is there.
+                    yield self._call({"function": {"arguments": ""}, "extra_content": extra})
                 else:
                     block = {"type": "thinking", "thinking": "", "signature": signature}
                     yield self._chunk({"thinking_blocks": [block]})

@@ -1,0 +1,251 @@
+"""One conversation, with tool calls and a picture, from each client's SDK to each provider, whole and streamed: the
+same meaning, the provider's own path and credential, the usage in the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.e2e.harness import KEY, Gateway, gateway, key_hash
+from tests.providers.upstream import Player, playing
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+CHAT: dict[str, Any] = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [
+            {"type": "text", "text": "Compare with jane.roe@example.com"},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+        ]},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_0", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Bonn"}'}},
+        ]},
+        {"role": "tool", "tool_call_id": "call_0", "content": "rain"},
+        {"role": "user", "content": "And Köln and Ulm?"},
+    ],
+    "tools": [
+        {"type": "function", "function": {"name": "weather", "description": "The weather", "parameters": SCHEMA}},
+    ],
+    "tool_choice": "required", "temperature": 0.5, "max_tokens": 500,
+}  # fmt: skip
+MESSAGES: dict[str, Any] = {
+    "system": "Be brief.",
+    "messages": [
+        {"role": "user", "content": [
+            {"type": "text", "text": "Compare with jane.roe@example.com"},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}},
+        ]},
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "call_0", "name": "weather", "input": {"city": "Bonn"}},
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "call_0", "content": "rain"},
+            {"type": "text", "text": "And Köln and Ulm?"},
+        ]},
+    ],
+    "tools": [{"name": "weather", "description": "The weather", "input_schema": SCHEMA}],
+    "tool_choice": {"type": "any"}, "max_tokens": 500,
+}  # fmt: skip
+DROPS = "gw-drop-key-0123456789"
+CALLS = [("weather", {"city": "Köln"}), ("weather", {"city": "Ulm"})]
+PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1"]
+TAPES = {"azure": "openai", "azure-v1": "openai"}
+PATHS = {
+    "openai": "/v1/chat/completions", "anthropic": "/v1/messages", "azure-v1": "/openai/v1/chat/completions",
+    "azure": "/openai/deployments/some-model/chat/completions?api-version=2024-10-21",
+}  # fmt: skip
+CREDENTIALS = {
+    "openai": ("authorization", "Bearer upstream-secret-canary"), "anthropic": ("x-api-key", "upstream-secret-canary"),
+    "gemini": ("x-goog-api-key", "upstream-secret-canary"), "azure": ("api-key", "upstream-secret-canary"),
+    "azure-v1": ("authorization", "Bearer upstream-secret-canary"),
+}  # fmt: skip
+
+
+@dataclass
+class Served:
+    gateway: Gateway
+    players: dict[str, Player]
+    before: int = 0  # records of earlier tests
+
+    def chat(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.gateway.url}/v1", api_key=KEY, max_retries=0)
+
+    def messages(self) -> anthropic.Anthropic:
+        return anthropic.Anthropic(base_url=self.gateway.url, api_key=KEY, max_retries=0)
+
+    def record(self, calls: int = 1) -> dict[str, Any]:
+        """The record of the last of a test's calls."""
+        found: dict[str, Any] = self.gateway.records(self.before + calls)[-1]
+        return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with ExitStack() as stack:
+        players = {name: stack.enter_context(playing(TAPES.get(name, name))) for name in PROVIDERS}
+        tables = {
+            "openai": f'kind = "openai"\nbase_url = "{players["openai"].url}/v1"\nspeaks = ["chat"]',
+            "anthropic": f'kind = "anthropic"\nbase_url = "{players["anthropic"].url}/v1"',
+            "gemini": f'kind = "gemini"\nbase_url = "{players["gemini"].url}/v1beta"',
+            "azure": f'kind = "azure"\nbase_url = "{players["azure"].url}"\napi_version = "2024-10-21"',
+            "azure-v1": f'kind = "azure"\nbase_url = "{players["azure-v1"].url}"\nauth = "entra"',
+        }
+        settings = (
+            'schema = 1\n[server]\nport = 0\n[health]\nport = 0\n[secrets]\nmaster = "env:GATEWAY_TEST_MASTER"\n'
+            '[policies]\npath = "policies"\n[log]\nformat = "json"\n'
+        )
+        settings += "".join(
+            f'[providers.{name}]\n{table}\napi_key = "env:UPSTREAM_KEY"\n' for name, table in tables.items()
+        )
+        models = "".join(f'[models."{name}"]\nprovider = "{name}"\nmodel = "some-model"\n' for name in PROVIDERS)
+        profile = '[redaction.strict]\nentities = ["EMAIL_ADDRESS"]\naction = "replace"\nunscannable = "allow"\n'
+        app = f'[keys.app]\nhash = "{key_hash()}"\nmodels = ["*"]\nredaction = "strict"\n'
+        drop = f'[keys.drop]\nhash = "{key_hash(DROPS)}"\nmodels = ["*"]\ndrop_params = true\n'
+        policies = {"models.toml": models, "redaction.toml": profile, "keys.toml": app + drop}
+        running = stack.enter_context(gateway(tmp_path_factory.mktemp("dialects"), settings, policies))
+        yield Served(running, players)
+
+
+@pytest.fixture(autouse=True)
+def rewound(served: Served) -> None:
+    served.before = len(served.gateway.records())
+    for player in served.players.values():
+        player.play, player.cut = "tools", None
+        player.seen.clear()
+
+
+def sent(served: Served, provider: str, stream: bool) -> dict[str, Any]:
+    """What the provider got, and that it came as its own clients send it."""
+    (request,) = served.players[provider].seen
+    gemini = f"/v1beta/models/some-model:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
+    assert request["path"] == PATHS.get(provider, gemini)
+    name, value = CREDENTIALS[provider]
+    assert request["headers"][name] == value
+    assert KEY not in json.dumps(request)
+    assert "jane.roe@example.com" not in json.dumps(request)
+    if provider == "anthropic":
+        assert request["headers"]["anthropic-version"]
+    body: dict[str, Any] = request["body"]
+    text = json.dumps(body, ensure_ascii=False)
+    assert all(one in text for one in ("Be brief.", PIXEL, "Bonn", "rain", "And Köln and Ulm?", "The weather"))
+    return body
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_chat_whole(served: Served, provider: str) -> None:
+    with served.chat() as client:
+        answer = client.chat.completions.create(model=provider, **CHAT)
+    choice = answer.choices[0]
+    assert choice.message.content == "I will look at both."
+    calls = [one.function for one in choice.message.tool_calls or () if one.type == "function"]
+    assert [(one.name, json.loads(one.arguments)) for one in calls] == CALLS
+    assert choice.finish_reason == "tool_calls"
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (125, 60)
+    sent(served, provider, stream=False)
+    record = served.record()
+    assert (record["gen_ai.usage.input_tokens"], record["gen_ai.usage.output_tokens"]) == (125, 60)
+    assert record["gateway.usage.basis"] == "provider"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_chat_streamed(served: Served, provider: str) -> None:
+    calls: dict[int, list[str]] = {}
+    text, reasons = "", []
+    with served.chat() as client, client.chat.completions.create(model=provider, stream=True, **CHAT) as stream:
+        for chunk in stream:
+            assert chunk.usage is None  # nobody asked for it
+            delta = chunk.choices[0].delta
+            text += delta.content or ""
+            for call in delta.tool_calls or ():
+                kept = calls.setdefault(call.index, ["", ""])
+                assert call.function is not None
+                kept[0] += call.function.name or ""
+                kept[1] += call.function.arguments or ""
+            reasons.append(chunk.choices[0].finish_reason)
+    assert text == "I will look at both."
+    assert [(name, json.loads(arguments)) for name, arguments in calls.values()] == CALLS
+    assert reasons[-1] == "tool_calls"
+    sent(served, provider, stream=True)
+    assert served.record()["gen_ai.usage.output_tokens"] == 60
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_messages_whole(served: Served, provider: str) -> None:
+    with served.messages() as client:
+        answer = client.messages.create(model=provider, **MESSAGES)
+    assert [block.text for block in answer.content if block.type == "text"] == ["I will look at both."]
+    assert [(block.name, block.input) for block in answer.content if block.type == "tool_use"] == CALLS
+    assert answer.stop_reason == "tool_use"
+    cached = (answer.usage.cache_read_input_tokens or 0) + (answer.usage.cache_creation_input_tokens or 0)
+    assert answer.usage.input_tokens + cached == 125
+    sent(served, provider, stream=False)
+    assert served.record()["gen_ai.usage.input_tokens"] == 125
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_messages_streamed(served: Served, provider: str) -> None:
+    with served.messages() as client, client.messages.stream(model=provider, **MESSAGES) as stream:
+        answer = stream.get_final_message()
+    assert [block.text for block in answer.content if block.type == "text"] == ["I will look at both."]
+    assert [(block.name, block.input) for block in answer.content if block.type == "tool_use"] == CALLS
+    assert (answer.stop_reason, answer.usage.output_tokens) == ("tool_use", 60)
+    sent(served, provider, stream=True)
+    record = served.record()
+    assert (record["gen_ai.usage.input_tokens"], record["gen_ai.usage.output_tokens"]) == (125, 60)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+@pytest.mark.parametrize(("play", "status"), [("key", 502), ("rate", 429), ("overloaded", 503)])
+def test_errors_in_the_clients_words(served: Served, provider: str, play: str, status: int) -> None:
+    served.players[provider].play = play
+    with served.chat() as chat, pytest.raises(openai.APIStatusError) as told:
+        chat.chat.completions.create(model=provider, messages=[{"role": "user", "content": "hi"}])
+    assert told.value.status_code == status
+    with served.messages() as messages, pytest.raises(anthropic.APIStatusError) as said:
+        messages.messages.create(model=provider, max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+    assert said.value.status_code == (529 if status == 503 else status)
+    assert isinstance(said.value.body, dict)
+    kinds = {502: "api_error", 429: "rate_limit_error", 503: "overloaded_error"}
+    assert said.value.body["error"]["type"] == kinds[status]
+    record = served.record(2)
+    assert record["gateway.provider.status"] >= 400
+    assert record["gateway.provider.error"]
+
+
+def test_what_cannot_be_said_is_refused_by_name_and_nothing_is_called(served: Served) -> None:
+    with served.chat() as client, pytest.raises(openai.BadRequestError) as told:
+        client.chat.completions.create(model="anthropic", seed=7, **CHAT)
+    assert (told.value.param, told.value.code) == ("seed", "unsupported_parameter")
+    with served.chat() as client, pytest.raises(openai.BadRequestError) as told:
+        client.embeddings.create(model="anthropic", input="x")
+    assert "embeddings" in told.value.message
+    with served.messages() as client, pytest.raises(anthropic.BadRequestError, match="top_k"):
+        client.messages.create(model="openai", extra_body={"top_k": 3}, **MESSAGES)
+    assert not any(player.seen for player in served.players.values())
+    assert served.record(3)["error.type"] == "untranslatable"
+
+
+def test_a_policy_may_let_parameters_fall(served: Served) -> None:
+    with openai.OpenAI(base_url=f"{served.gateway.url}/v1", api_key=DROPS, max_retries=0) as client:
+        answer = client.chat.completions.with_raw_response.create(model="anthropic", seed=7, **CHAT)
+    assert answer.headers["x-gateway-dropped"] == "seed"
+    assert served.record()["gateway.dropped"] == ["seed"]
+    assert "seed" not in served.players["anthropic"].seen[0]["body"]
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "gemini"])
+def test_a_stream_that_breaks_off_is_an_error(served: Served, provider: str) -> None:
+    served.players[provider].cut = 3
+    with served.chat() as client, pytest.raises(openai.APIError, match="broke off"):
+        for _ in client.chat.completions.create(model=provider, stream=True, **CHAT):
+            pass
+    assert served.record()["gateway.ending"] == "truncated"
