@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
             "Fetch and check the files that tokens are counted with.",
         ),
         "redact": ("gateway.cli.redact", "redact", "Show what a redaction profile makes of a text of your own."),
+        "import": ("gateway.cli.importing", "importing", "Come over from another gateway (LiteLLM)."),
         "echo": ("gateway.cli.echo", "echo", "Serve the built-in echo model over HTTP, as an upstream of its own."),
     }
 )
