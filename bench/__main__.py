@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from bench import peers
+from bench import peers, store, tokens
 from bench.measures import NotMeasured, Result
 from bench.processes import Running, chat_once, gateway, nginx, redis_server, upstream
 from bench.results import Facts, table, write
@@ -197,6 +197,10 @@ def _said(command: list[str]) -> str:
 
 def main() -> None:
     """Parse, run, write."""
+    apart = {"store": store.main, "tokens": tokens.main}  # what is measured without nginx beside it
+    if sys.argv[1:2] and (measure := apart.get(sys.argv[1])) is not None:
+        measure(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a minute: does it run, is the table whole; no figures")
     parser.add_argument("--rounds", type=int, default=3)

@@ -75,8 +75,8 @@ MUTANTS = (
            "if current + wanted <= limit.amount + (limit.window is Window.OPEN):"),
     Mutant("an expired lease costs nothing", "ledger.py", "self._replace(taken, taken.amount, taken.amount, now)",
            "self._replace(taken, 0, taken.amount, now)"),
-    Mutant("no tombstone", "ledger.py", "self.tombs[request_id] = Held(held.taken, now + TOMBSTONE)",
-           "self.tombs[request_id] = Held((), now + TOMBSTONE)"),
+    Mutant("no tombstone", "ledger.py", "self.tombs[request_id] = Held(held.taken, now + TOMBSTONE,",
+           "self.tombs[request_id] = Held((), now + TOMBSTONE,"),
     Mutant("a refund erases younger claims", "gcra.py",
            "self.level = max(level - tokens * TICK, min(level, (self.gross - mark) * TICK))",
            "self.level = max(level - tokens * TICK, 0)"),
@@ -94,8 +94,8 @@ def noticed(mutant: Mutant | None, store: str) -> str:
         tree = Path(folder)
         for part in ("gateway", "tests/limits"):
             shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("conftest.py", "limit_trial.py", "redis_server.py"):
-            shutil.copy(ROOT / "tests" / name, tree / "tests" / name)
+        for helper in (ROOT / "tests").glob("*.py"):
+            shutil.copy(helper, tree / "tests" / helper.name)
         shutil.copy(ROOT / "pyproject.toml", tree / "pyproject.toml")
         if mutant is not None:
             path = tree / "gateway" / "limits" / mutant.file
