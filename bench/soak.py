@@ -8,18 +8,30 @@ more than `--most` MB.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.measures import Load, closed_loop
+from bench.measures import Load, NotMeasured, closed_loop
 from bench.processes import Running, gateway, redis_server, upstream
 from bench.sets import everything_policies
 
 PARTS = 10
+
+
+def statuses(log: Path) -> dict[str, int]:
+    """How often each status, and which error, stands in the records."""
+    found: Counter[str] = Counter()
+    with log.open("rb") as lines:
+        for line in lines:
+            record = json.loads(line)
+            found[f"{record.get('http.response.status_code')} {record.get('error.type', '')}".strip()] += 1
+    return dict(found)
 
 
 def part(system: Running, load: Load, wanted: int) -> int:
@@ -27,9 +39,13 @@ def part(system: Running, load: Load, wanted: int) -> int:
     done, rate = 0, 0.0
     while done < wanted:
         seconds = 2.0 if done == 0 else max(1.0, min(30.0, (wanted - done) / rate))
-        result = closed_loop(system, load, seconds)
+        try:
+            result = closed_loop(system, load, seconds)
+        except NotMeasured as error:
+            result = {"errors": 1.0, "rps": 0.0}
+            print(error)
         if result["errors"]:
-            raise SystemExit(f"{result['errors']:.0f} errors")
+            print(f"{result['errors']:.0f} errors; statuses so far: {statuses(system.log)}", flush=True)
         rate = max(1.0, result["rps"])
         done += int(rate * round(seconds))
     return done
