@@ -256,7 +256,8 @@ class Gateway:
         return Report(why, self._started, checks, self._metrics.snapshot())
 
     async def _serve(self, name: str, runner: web.BaseRunner) -> None:
-        self._runners.append(await serve(runner, self._bound[name], self._settings.server.backlog))
+        shared = self._seat is not None
+        self._runners.append(await serve(runner, self._bound[name], self._settings.server.backlog, shared=shared))
 
     def _checks(self) -> list[Check]:
         async def policies() -> str | None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import dataclass
 
+import structlog
 from aiohttp import web
+
+from gateway.telemetry.tasks import start
+
+log = structlog.get_logger(__name__)
+BREATHER = 0.5  # seconds without accepting when no descriptor is free
 
 
 class PortTaken(Exception):
@@ -43,8 +50,63 @@ def bind(setting: str, host: str, port: int, backlog: int = 2048) -> Bound:
     return Bound(listening, f"http://{shown}:{listening.getsockname()[1]}")
 
 
-async def serve(runner: web.BaseRunner, bound: Bound, backlog: int = 2048) -> web.BaseRunner:
-    """Answer on a bound socket until the runner is cleaned up."""
+async def serve(runner: web.BaseRunner, bound: Bound, backlog: int = 2048, *, shared: bool = False) -> web.BaseRunner:
+    """Answer on a bound socket until the runner is cleaned up. `shared`: other processes accept from it as well."""
     await runner.setup()
-    await web.SockSite(runner, bound.socket, backlog=backlog).start()
+    site = SharedSite(runner, bound) if shared else web.SockSite(runner, bound.socket, backlog=backlog)
+    await site.start()
     return runner
+
+
+class SharedSite(web.BaseSite):
+    """Accepts one connection at each turn of the event loop. A loop that takes all that wait, as servers do, leaves
+    none to its neighbours: of 16 connections that came at once, one of two workers got all. Who is busy comes back
+    later and takes fewer."""
+
+    def __init__(self, runner: web.BaseRunner, bound: Bound) -> None:
+        super().__init__(runner)
+        self._bound = bound
+        self._loop = asyncio.get_running_loop()
+        self._accepting: set[asyncio.Task[object]] = set()
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        return self._bound.url
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        await super().start()
+        self._loop.add_reader(self._bound.socket, self._accept)
+
+    async def stop(self) -> None:
+        """Accept no more; the socket stays open in the other processes."""
+        self._loop.remove_reader(self._bound.socket)
+        await super().stop()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._bound.socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another was faster, or the client left
+        except OSError as error:  # no descriptor is free: what waits can wait
+            log.warning("cannot accept", reason=error.strerror)
+            self._loop.remove_reader(self._bound.socket)
+            self._loop.call_later(BREATHER, self._resume)
+            return
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server = self._runner.server
+        assert server is not None  # noqa: S101  # INVARIANT: `start` comes after the runner's set-up
+        task = start(self._loop.connect_accepted_socket(server, connection))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepted)
+
+    def _accepted(self, task: asyncio.Task[object]) -> None:
+        self._accepting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("a connection was lost as it was accepted", error=type(error).__name__)
+
+    def _resume(self) -> None:
+        if self in self._runner.sites:
+            self._loop.add_reader(self._bound.socket, self._accept)
