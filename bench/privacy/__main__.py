@@ -110,7 +110,7 @@ def serving_lines(made: Serving, profile: str) -> Iterator[str]:
     """What the serving process pays."""
     yield f"- A clean 1 KB prompt that was never seen, `{profile}`: {made.clean:.1f} µs of CPU; 1 KB of code: {made.code:.1f} µs."
     yield f"- A text with hits, to a worker and back (one trip): {made.trip:.1f} ms, median."
-    yield f"- The event loop's longest hold, over 200 bodies of 1 to 100 KB: {made.held:.1f} ms of CPU."
+    yield f"- The event loop's longest hold, over 120 bodies of 1 to 100 KB: {made.held:.1f} ms of CPU."
     yield f"- An analysis worker: {made.worker_mb:.0f} MB."
 
 
@@ -128,8 +128,10 @@ def main(arguments: Sequence[str]) -> None:
         (
             f"Quality on the test split: {len(texts)} texts in {len({one.style for one in texts})} styles, "
             f"{sum(not one.labels for one in texts)} of them clean; SHA-256 {committed()['test'][:16]}…, committed before the "
-            "detection was tuned, which was done on templates of its own. Both splits were written by one hand; your texts "
-            "are others: docs/privacy.md says how to test on them."
+            "detection was tuned, which was done on templates of its own. One repair was made after the first run on the test "
+            "split, which showed 9 % of the card numbers missed: a comma before a card number had been taken for a decimal "
+            "one. No text of the split was looked at. Both splits were written by one hand; your texts are others: "
+            "docs/privacy.md says how to test on them."
         ),
         "",
         *quality(profiles),

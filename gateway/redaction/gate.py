@@ -46,22 +46,17 @@ class Gate:
         plain = text.isascii()
         if self._always or len(text) > (LONGEST if plain else LONGEST_WIDE):
             return True
-        if plain:
-            data = text.encode()
-            triggered = len(data.translate(None, _TRIGGERS)) != len(data)
-        else:
-            triggered = True
-        if triggered:
+        sketch = Sketch(text)
+        if not plain or len(sketch.data.translate(None, _TRIGGERS)) != len(sketch.data):
             if "<" in text and LOOKS_LIKE.search(text) is not None:
                 return True
-            sketch = Sketch(text)
             shown = text
             if hides(text) or sketch.spelt():
                 shown = normal(text).text
                 sketch = Sketch(shown)
             if _any(self._finders, shown, sketch):
                 return True
-        elif self._letters and _any(self._letters, text, Sketch(text)):
+        elif self._letters and _any(self._letters, text, sketch):
             return True
         if self._words:
             folded = normal(text).text.casefold()

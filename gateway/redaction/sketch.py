@@ -70,9 +70,9 @@ def _letters_before_digits(sketch: Sketch) -> bool:
 
 def _dotted_digits(sketch: Sketch) -> bool:
     data = sketch.data
-    if not sketch.plain or b"::" in data:
+    if not sketch.plain:
         return True
-    if data.count(b":") >= 6 and b"::::::" in data.translate(None, _HEX):
+    if b":" in data and (b"::" in data or (data.count(b":") >= 6 and b"::::::" in data.translate(None, _HEX))):
         return True
     return b"0.0" in sketch.shape and b"..." in data.translate(_SHAPE, _DIGITS)
 
@@ -89,6 +89,18 @@ def _secret(sketch: Sketch) -> bool:
 
 def _long_word(sketch: Sketch) -> bool:
     return not sketch.plain or max(map(len, sketch.data.split()), default=0) >= 26
+
+
+def _licence(sketch: Sketch) -> bool:
+    shape = sketch.shape
+    return not sketch.plain or b"a0" in shape or b"0a" in shape or b"000000" in shape or b"]0" in shape
+
+
+def _date(sketch: Sketch) -> bool:
+    shape = sketch.shape
+    if not sketch.plain or b"0-0" in shape or b"0/0" in shape or b"aaa-0" in shape or b"0-aaa" in shape:
+        return True
+    return b"0.0" in shape and (b"0.0.00" in shape or b"0.00.00" in shape or b":00.0" in shape)
 
 
 def _digits(count: int) -> Callable[[Sketch], bool]:
@@ -108,6 +120,8 @@ HINTS: Mapping[str, Callable[[Sketch], bool]] = MappingProxyType(
         "MEDICAL_LICENSE": _digits(7),
         "PHONE_NUMBER": _digits(7),
         "UK_NINO": _digits(6),
+        "US_DRIVER_LICENSE": _licence,
+        "DATE_TIME": _date,
         "IBAN_CODE": _letters_before_digits,
         "IP_ADDRESS": _dotted_digits,
         "MAC_ADDRESS": _pairs,

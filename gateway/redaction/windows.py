@@ -117,7 +117,12 @@ _PHONE_GAP = (
     "\\[\\]/~\u2053\u223c\uff5e+\uff0b]{1,10}"
 )
 PHONE = re.compile(rf"\d+(?:{_PHONE_GAP}\d+)*")
-PHONE_BEFORE, PHONE_AFTER = 14, 48  # characters: leading brackets and plus signs; an extension
+PHONE_BEFORE = 14  # characters: leading brackets and plus signs
+# Characters after the last digit: of a time of day, or of an extension with its number.
+PHONE_AFTER, PHONE_EXTENDED = 8, 48
+_EXTENSION = re.compile(
+    "(?i)[\\s,;.:\\-]*(?:e?xt|\uff45?\uff58\uff54|int|\uff49\uff4e\uff54|anexo|\u0434\u043e\u0431|[x\uff58#\uff03~\uff5e;,])"
+)
 FEWEST_PHONE_DIGITS = 7
 _SAYS_PHONE = re.compile(
     r"(?i)(?<![a-z])(?:(?:tele|mobile|cell|work|home)?[ _-]?phone|tel(?:e?fono?|éfono|éphone|efon)?|cell|mobile|mobil"
@@ -130,6 +135,11 @@ _GROUPS = re.compile(r"\d+")
 _DATED = re.compile(
     r"(?:19|20)\d\d[-./]\d{1,2}[-./]\d{1,2}(?!\d)|\d{1,2}[-./]\d{1,2}[-./](?:19|20)\d\d(?!\d)|97[89][- ]?\d[- ]\d"
 )
+
+
+def after_phone(text: str, end: int) -> int:
+    """Where what belongs to a number that ends there may end."""
+    return end + (PHONE_AFTER if _EXTENSION.match(text, end) is None else PHONE_EXTENDED)
 
 
 def looks_dialled(text: str, start: int, end: int) -> bool:
@@ -272,12 +282,15 @@ FINDERS: Mapping[str, AnyFinder] = MappingProxyType(
         "US_PASSPORT": Finder(re.compile(r"\d{8,}"), 4, 4),
         "MEDICAL_LICENSE": Finder(re.compile(r"\d{7,}"), 4, 4),
         "UK_NINO": Finder(_digits(6, " "), 8, 8),
-        "US_DRIVER_LICENSE": Finder(re.compile(r"\d+"), 22, 22),
-        "IBAN_CODE": Finder(re.compile(rf"[0-9]{{2}}(?<=(?<![{_A}0-9])[{_A}]{{2}}..)[ -]?[{_A}0-9]{{4}}"), 6, 46),
+        # Letters beside digits, or six digits; "]" is a slip in Presidio's expression, kept so that nothing differs.
+        "US_DRIVER_LICENSE": Finder(re.compile(rf"(?<=[{_A}\]])\d|\d(?=[{_A}])|\d{{6}}"), 24, 24),
+        "IBAN_CODE": Finder(re.compile(rf"[0-9]{{2}}(?<=(?<![A-Z0-9])[{_A}]{{2}}..)[ -]?[{_A}0-9]{{4}}"), 6, 46),
         "MAC_ADDRESS": Finder(re.compile(rf"[:-][{_X}]{{2}}[:-][{_X}]{{2}}[:-]|\.[{_X}]{{4}}\."), 24, 24),
         "UUID": Finder(re.compile(rf"-[{_X}]{{4}}-[{_X}]{{4}}-"), 40, 60, "-"),
         "CRYPTO": Finder(re.compile(rf"[{_A}0-9]{{26,}}"), 2, 2),
-        "DATE_TIME": Finder(re.compile(r"\d+[-/.]|[-/.]\d+"), 48, 48),
+        "DATE_TIME": Finder(
+            re.compile(rf"\d[-/]\d|\d\.\d{{1,2}}\.\d\d|[{_A}]{{3}}-\d|\d-[{_A}]{{3}}|:\d\d\.\d+"), 48, 48
+        ),
     }
 )
 PHONES = Phone(fields=True)

@@ -59,7 +59,8 @@ def test_on_some_labelled_texts(both: tuple[Finds, Finds]) -> None:
     assert differing(both, (one.text for one in labelled("tuning", 2))) == []
 
 
-@pytest.mark.long  # 30 s
+@pytest.mark.long  # 20 s both
+@pytest.mark.timeout(240)
 def test_on_every_labelled_text(both: tuple[Finds, Finds]) -> None:
     texts = [one.text for split in SPLITS for one in labelled(split)]
     assert len(texts) >= 3000
@@ -119,7 +120,7 @@ def test_on_random_texts(both: tuple[Finds, Finds]) -> None:
     assert differing(both, some(250, 5)) == []
 
 
-@pytest.mark.long  # 60 s
+@pytest.mark.long  # 30 s both
 @pytest.mark.timeout(240)
 def test_on_more_random_texts(both: tuple[Finds, Finds]) -> None:
     assert differing(both, some(4000, 11)) == []

@@ -7,7 +7,8 @@ score. `plain` makes that engine; tests/redaction/test_equality.py compares the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import tldextract
 from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
@@ -36,7 +37,8 @@ from gateway.redaction.detection.own import CardRecognizer, DialledRecognizer, M
 from gateway.redaction.detection.phones import Regions
 from gateway.redaction.detection.urls import UrlFinder
 from gateway.redaction.detection.words import LANGUAGE, LocalContext, WordEngine
-from gateway.redaction.windows import FINDERS, PHONE_AFTER, PHONE_BEFORE, AnyFinder, Phone
+from gateway.redaction.sketch import HINTS, Sketch
+from gateway.redaction.windows import FINDERS, PHONE_BEFORE, SAYS_WITHIN, AnyFinder, Phone, after_phone
 
 # Classes whose matches are known to lie in their entity's windows. Any other recognizer gets the whole text.
 _KNOWN = (
@@ -45,6 +47,9 @@ _KNOWN = (
     UkNinoRecognizer, UsBankRecognizer, UsItinRecognizer, UsLicenseRecognizer, UsPassportRecognizer,
     UsSsnRecognizer, UuidRecognizer,
 )  # fmt: skip
+
+
+_DIGIT = re.compile(r"\d")
 
 
 class WindowEngine:
@@ -58,8 +63,14 @@ class WindowEngine:
     def analyze(self, text: str) -> list[RecognizerResult]:
         """What is found, sorted; of results of one type, none within another of at least its score."""
         found: list[RecognizerResult] = []
+        sketch = Sketch(text)
         for run in self._runs:
-            results = EntityRecognizer.remove_duplicates(run.results(text))
+            if not run.may(sketch):
+                continue
+            results = run.results(text)
+            if not results:
+                continue
+            results = EntityRecognizer.remove_duplicates(results)
             if run.recognizer.context:
                 self._context.enhance(text, results, run.recognizer.context)
             found += results
@@ -74,14 +85,23 @@ class _Run:
         self._entities = list(recognizer.supported_entities)
         self._finder: AnyFinder | UrlFinder | None = None
         self._phone: Phone | None = None
+        self._hint: Callable[[Sketch], bool] | None = None
         if isinstance(recognizer, PhoneRecognizer):
-            self._phone = Phone(every=not isinstance(recognizer, DialledRecognizer))
+            dialled = isinstance(recognizer, DialledRecognizer)
+            self._phone = Phone(every=not dialled)
+            self._looks_back = SAYS_WITHIN if dialled else 0
+            self._hint = HINTS["PHONE_NUMBER"] if dialled else _four_digits
             self._regions = Regions(recognizer.supported_regions)
             self._for: dict[tuple[str, ...], EntityRecognizer] = {}
         elif isinstance(recognizer, UrlRecognizer):
             self._finder = UrlFinder(recognizer)
         elif isinstance(recognizer, _KNOWN):
             self._finder = FINDERS[self._entities[0]]
+            self._hint = HINTS.get(self._entities[0])
+
+    def may(self, sketch: Sketch) -> bool:
+        """Whether the outline of a text leaves room for a result."""
+        return self._hint is None or self._hint(sketch)
 
     def results(self, text: str) -> list[RecognizerResult]:
         """Its results over the whole text."""
@@ -101,10 +121,11 @@ class _Run:
                 recognizer = copy.copy(self.recognizer)
                 recognizer.supported_regions = regions  # type: ignore[attr-defined]  # a PhoneRecognizer
                 self._for[regions] = recognizer
-            begin = max(0, start - PHONE_BEFORE - 40)
-            results = recognizer.analyze(text[begin : end + PHONE_AFTER], self._entities, None)  # type: ignore[arg-type]  # no model
+            begin = max(0, start - PHONE_BEFORE - self._looks_back)
+            results = recognizer.analyze(text[begin : after_phone(text, end)], self._entities, None)  # type: ignore[arg-type]  # no model
             for one in _moved(results, begin):
-                if start - PHONE_BEFORE <= one.start < end:  # beyond, a neighbour may be cut
+                first = _DIGIT.search(text, one.start)
+                if first is not None and start <= first.start() < end:  # beyond, a neighbour may be cut
                     yield one
 
     def _phone_windows(self, text: str, phone: Phone) -> list[tuple[int, int, tuple[str, ...]]]:
@@ -114,12 +135,16 @@ class _Run:
             regions = self._regions.fitting(text, start, end)
             if not regions:
                 continue
-            if made and start - made[-1][1] <= PHONE_AFTER:
+            if made and start < after_phone(text, made[-1][1]) + PHONE_BEFORE:
                 both = set(made[-1][2]) | set(regions)
                 made[-1] = (made[-1][0], end, tuple(one for one in self._regions.regions if one in both))
             else:
                 made.append((start, end, regions))
         return made
+
+
+def _four_digits(sketch: Sketch) -> bool:
+    return sketch.together(4)  # the shortest number of any region
 
 
 def _moved(results: Sequence[RecognizerResult], by: int) -> list[RecognizerResult]:

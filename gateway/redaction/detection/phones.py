@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from phonenumbers import PhoneMetadata, country_code_for_region
+from phonenumbers import (
+    COUNTRY_CODE_TO_REGION_CODE,
+    PhoneMetadata,
+    PhoneNumberDesc,
+    country_code_for_region,
+)
 
 _GROUPS = re.compile(r"\d+")
+FEWEST = 4  # digits of the shortest valid number of any region
 LONGEST_NUMBER = 20  # digits: country code and number; phonenumbers looks at no more in one block
 LONGEST_DIALLED = 32  # digits, with an international prefix
 
@@ -25,7 +31,7 @@ class Regions:
         groups = [_plain(one) for one in _GROUPS.findall(text, start, end)]
         if any(len(one) > LONGEST_NUMBER for one in groups):
             return self.regions
-        runs = set(_runs(groups))
+        runs = {one for one in _runs(groups) if len(one) >= FEWEST}
         fit = [region for region, test in self._tests.items() if any(test.fullmatch(run) is not None for run in runs)]
         if "+" in text[max(0, start - 14) : end] or "\uff0b" in text[max(0, start - 14) : end]:
             if sum(map(len, groups)) > LONGEST_NUMBER:
@@ -56,14 +62,27 @@ def _test(region: str) -> re.Pattern[str]:
     facts = PhoneMetadata.metadata_for_region(region)
     if facts is None or facts.general_desc is None:
         return re.compile(r"\d{4,}")
-    general = facts.general_desc.national_number_pattern
-    trunk = facts.national_prefix_for_parsing
+    code, trunk = country_code_for_region(region), facts.national_prefix_for_parsing
+    general = _valid(facts) if len(COUNTRY_CODE_TO_REGION_CODE.get(code, ())) == 1 else _pattern(facts.general_desc)
     if facts.national_prefix_transform_rule and region != "BR":  # digits are put in that were not dialled
         general = r"\d{4,}"
-    ways = [
-        rf"(?:{trunk})?(?:{country_code_for_region(region)})?(?:{trunk})?(?:{general})?" if trunk
-        else rf"(?:{country_code_for_region(region)})?(?:{general})"
-    ]  # fmt: skip
+    dialled = f"(?:{trunk})?" if trunk else ""
+    ways = [rf"{dialled}(?:{code})?{dialled}(?:{general})"]
+    if trunk and r"\d" in trunk:  # Brazil's, with a carrier and the number in it
+        ways.append(trunk)
     if facts.international_prefix:
         ways.append(rf"(?:{facts.international_prefix})\d{{4,}}")
     return re.compile("|".join(f"(?:{one})" for one in ways))
+
+
+def _valid(facts: PhoneMetadata) -> str:
+    """Numbers of any kind: what is of no kind is not valid. Only where no other region has the country code."""
+    kinds = (
+        facts.fixed_line, facts.mobile, facts.toll_free, facts.premium_rate, facts.shared_cost, facts.voip,
+        facts.personal_number, facts.pager, facts.uan, facts.voicemail,
+    )  # fmt: skip
+    return "|".join(f"(?:{_pattern(one)})" for one in kinds if one is not None and _pattern(one))
+
+
+def _pattern(kind: PhoneNumberDesc) -> str:
+    return str(kind.national_number_pattern or "")
