@@ -1,6 +1,6 @@
 """Objects remembered in Redis: the port `ObjectDirectory` for many processes.
 
-    o:<SHA-256 of provider and id>     → the tenant's name, until the object's lifetime ends
+    q:o:<SHA-256 of provider and id>   → the tenant's name, until the object's lifetime ends
 
 The id itself is not stored: whoever reads the store learns no object's name. What this process remembered itself it
 knows at once, and without asking.
@@ -65,7 +65,7 @@ class RedisObjects:
 
 
 def _key(provider: str, one: str) -> bytes:
-    return b"o:" + hashlib.sha256(f"{provider}\0{one}".encode("utf-8", "surrogatepass")).hexdigest()[:40].encode()
+    return b"q:o:" + hashlib.sha256(f"{provider}\0{one}".encode("utf-8", "surrogatepass")).hexdigest()[:40].encode()
 
 
 def _name(reply: Any) -> str | None:

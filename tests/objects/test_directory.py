@@ -72,8 +72,8 @@ async def test_other_processes_learn_of_it_and_no_id_is_stored(redis: RedisServe
             break
         await asyncio.sleep(0.01)
     assert await other.owners("up", ["file-secret"]) == ["acme"]
-    keys = re.findall(r"o:[0-9a-f]{40}", redis.call("KEYS", "*").decode())
-    assert len(keys) == 1
+    keys = re.findall(r"q:o:[0-9a-f]{40}", redis.call("KEYS", "*").decode())
+    assert len(keys) == 1, "below q:, which is all that the gateway's user may touch"
     assert 2 * DAY - 60 < int(redis.call("TTL", keys[0])[1:]) <= 2 * DAY
     await store.close()
 
