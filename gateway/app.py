@@ -35,6 +35,7 @@ from gateway.policy.files import PolicyFiles, with_demo_key
 from gateway.ports import Keeper, ObjectDirectory, Provider, Transport
 from gateway.providers.aiohttp_sockets import AiohttpSockets
 from gateway.providers.aiohttp_transport import AiohttpTransport
+from gateway.providers.credentials import Credential, Credentials
 from gateway.providers.echo import Echo
 from gateway.providers.kinds import provider
 from gateway.providers.lean_transport import LeanTransport
@@ -238,7 +239,7 @@ class Gateway:
         assert address is not None  # noqa: S101  # INVARIANT: the settings give one to every kind but echo
         within = Within(**one.timeouts.model_dump())
         return provider(
-            one.kind, name, address, one.key(), self._transport, within,
+            one.kind, name, address, _credentials(one), self._transport, within,
             speaks=one.speaks, api_version=one.api_version, auth=one.auth,
         )  # fmt: skip
 
@@ -385,3 +386,10 @@ def open_gateway(
     assert path is not None  # noqa: S101  # INVARIANT: `settings.load` gives one
     policies = PolicyFiles(path, settings.provider_facts, state=state_folder(settings), amend=amend)
     return Gateway(settings, policies, bound or bind_all(settings), demo_key, console=console, seat=seat)
+
+
+def _credentials(one: ProviderSettings) -> Credentials:
+    """What a provider's settings hold: one key, or several."""
+    if one.api_key is not None:
+        return Credentials((Credential("default", one.api_key.read),))
+    return Credentials([Credential(c.name, c.api_key.read, frozenset(c.tenants), c.weight) for c in one.credentials])

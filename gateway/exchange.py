@@ -92,6 +92,7 @@ class Exchange(msgspec.Struct):
     answered: float | None = None  # head of the provider's answer
     first_byte: float | None = None  # first byte to the client
     ended: float | None = None
+    credential: str | None = None  # the name of the provider's that was used last
     provider_status: int | None = None
     provider_request_id: str | None = None
     provider_error: str | None = None  # its code, never its message

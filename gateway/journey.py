@@ -8,10 +8,11 @@ ends once, and its end settles the budget and writes the record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from typing import Protocol
 
 import msgspec
@@ -45,9 +46,11 @@ from gateway.ports import (
     RecordSink,
     Reply,
     Settler,
+    Upstream,
 )
+from gateway.providers.credentials import ROTATED
 from gateway.providers.edits import edit_body
-from gateway.providers.errors import provider_request_id
+from gateway.providers.errors import provider_request_id, retry_after
 from gateway.reading import Ask, read
 from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
@@ -206,17 +209,49 @@ async def _call(
         raise LateRefusal(said)
     body, translation = said
     exchange.dropped = translation.dropped if translation is not None else ()
-    request = provider.request(ask, attempt.model, body, headers, ask.timeout)
     exchange.attempt = attempt
-    exchange.called = rooms.clock.monotonic()
-    exchange.enter(Phase.CALLING)
-    upstream = await provider.transport.send(request)
-    exchange.answered = rooms.clock.monotonic()
-    exchange.provider_status = upstream.status
-    exchange.provider_request_id = provider_request_id(upstream.headers)
-    exchange.enter(Phase.ANSWERING)
+    upstream = await _send(exchange, provider, body, headers, rooms)
     look = partial(see, exchange, rooms.objects) if looked_through(permit) else None
     return Answer(provider, upstream, safe, _answer_headers(exchange), look, translation)
+
+
+async def _send(
+    exchange: Exchange, provider: Provider, body: bytes | AsyncIterator[bytes] | None, headers: Mapping[str, str],
+    rooms: Rooms,
+) -> Upstream:  # fmt: skip
+    """Send with one of the provider's credentials, and with the next where that one is refused or limited: no byte
+    has gone to the client. What a provider keeps is its credential's, so calls that may mean such a thing always take
+    the tenant's same one, and so does a body that cannot be sent twice."""
+    permit, attempt, now = exchange.permit, exchange.attempt, rooms.clock.now()
+    assert permit is not None and attempt is not None  # noqa: S101, PT018  # INVARIANT: nothing is called without
+    ask, tenant, tried = permit.ask, permit.principal.key.tenant, set[str]()
+    fixed = not (ask.endpoint.visible and isinstance(body, bytes)) or ask.endpoint.shape == "responses"
+    draw = share(f"credential|{tenant}", rooms.sticky_key) if fixed else rooms.draw()
+    credential = provider.credentials.pick(tenant, inf if fixed else now, draw)
+    if credential is None and provider.credentials:
+        words = f"No credential of the provider '{provider.name}' serves this key's tenant."
+        raise LateRefusal(Refusal(Reason.NO_PROVIDER, words, "model", permit.rule))
+    while True:
+        secret = credential.read() if credential is not None else None
+        exchange.credential = credential.name if credential is not None else None
+        request = provider.request(ask, attempt.model, body, headers, ask.timeout, secret)
+        exchange.called = rooms.clock.monotonic()
+        exchange.enter(Phase.CALLING)
+        upstream = await provider.transport.send(request)
+        exchange.answered = rooms.clock.monotonic()
+        exchange.provider_status = upstream.status
+        exchange.provider_request_id = provider_request_id(upstream.headers)
+        exchange.enter(Phase.ANSWERING)
+        if upstream.status not in ROTATED or credential is None or fixed:
+            return upstream
+        now = rooms.clock.now()
+        provider.credentials.refused(credential, upstream.status, now, retry_after(upstream.headers, now))
+        tried.add(credential.name)
+        following = provider.credentials.pick(tenant, now, draw, tried)
+        if following is None:
+            return upstream
+        upstream.close()
+        credential = following
 
 
 def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes, cap: int | None) -> bytes:

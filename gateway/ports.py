@@ -14,6 +14,7 @@ from gateway.limits.exceptions import Exemption
 from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
 from gateway.limits.usage import Row
 from gateway.policy.compiled import Key, KeySecret, RedactionProfile
+from gateway.providers.credentials import Credentials
 from gateway.reading import Ask
 from gateway.redaction.spans import Span
 
@@ -157,6 +158,7 @@ class Provider(Protocol):
     kind: str
     dialect: str
     speaks: frozenset[str]
+    credentials: Credentials
     transport: Transport
 
     def request(
@@ -166,9 +168,11 @@ class Provider(Protocol):
         body: bytes | AsyncIterator[bytes] | None,
         headers: Mapping[str, str],
         timeout: float | None,
+        secret: str | None,
     ) -> UpstreamRequest:
-        """The upstream request for an ask. `headers` are the client's (lower-case names), from which the dialect
-        takes only what it knows to pass on; `model` is the provider's name of it."""
+        """The upstream request for an ask, with the `secret` of one of `credentials`. `headers` are the client's
+        (lower-case names), from which the dialect takes only what it knows to pass on; `model` is the provider's name
+        of it."""
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ _NAMES = {
     "conversation": "gen_ai.conversation.id", "client_request_id": "gateway.client_request_id", "tags": "gateway.tags",
     "request_bytes": "gateway.request_bytes", "model": "gateway.model", "provider": "gen_ai.provider.name",
     "model_version": "gateway.model.version", "upstream_model": "gateway.model.upstream",
+    "credential": "gateway.provider.credential",
     "provider_status": "gateway.provider.status", "provider_request_id": "gateway.provider.request_id",
     "provider_error": "gateway.provider.error", "response_id": "gen_ai.response.id",
     "response_model": "gen_ai.response.model", "finish_reasons": "gen_ai.response.finish_reasons",
@@ -96,6 +97,7 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     provider: str | None = None
     model_version: str | None = None
     upstream_model: str | None = None
+    credential: str | None = None
     provider_status: int | None = None
     provider_request_id: str | None = None
     provider_error: str | None = None  # its code, never its message
@@ -167,6 +169,7 @@ def record_of(exchange: Exchange) -> Record:
         version=__version__,
         status=exchange.status,
         rule=str(rule) if rule is not None else None,
+        credential=exchange.credential,
         provider_status=exchange.provider_status,
         provider_request_id=exchange.provider_request_id,
         provider_error=exchange.provider_error,

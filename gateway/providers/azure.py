@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import quote
 
 from gateway.ports import Transport
+from gateway.providers.credentials import Credentials
 from gateway.providers.openai import OpenAI, Within
 from gateway.reading import Ask
 
@@ -17,11 +17,11 @@ class Azure(OpenAI):
     kind = "azure"
 
     def __init__(
-        self, name: str, base_url: str, key: Callable[[], str | None], transport: Transport,
+        self, name: str, base_url: str, credentials: Credentials, transport: Transport,
         within: Within | None = None, *, api_version: str | None = None, auth: str = "key",
     ) -> None:  # fmt: skip
         root = base_url.rstrip("/").removesuffix("/openai/v1").removesuffix("/openai")
-        super().__init__(name, f"{root}/openai", key, transport, within)
+        super().__init__(name, f"{root}/openai", credentials, transport, within)
         self._version, self._auth = api_version, auth
 
     def _path(self, ask: Ask, model: str | None) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from gateway.endpoints import Endpoint
 from gateway.errors import ProviderBroken, ProviderTimeout
 from gateway.ports import Upstream, UpstreamRequest
+from gateway.providers.credentials import Credentials
 from gateway.providers.echo_core import Reply, answer
 from gateway.providers.openai import OpenAI
 from gateway.shapes.table import SHAPES
@@ -24,11 +25,13 @@ class Echo(OpenAI):
     speaks = frozenset(SHAPES)
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, "http://echo/v1", lambda: None, EchoTransport())
+        super().__init__(name, "http://echo/v1", Credentials(), EchoTransport())
 
-    def _headers(self, endpoint: Endpoint, body: object, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    def _headers(
+        self, endpoint: Endpoint, body: object, headers: Mapping[str, str], secret: str | None
+    ) -> list[tuple[str, str]]:
         own = [(name, value) for name, value in headers.items() if name.startswith("x-echo-")]
-        return [*super()._headers(endpoint, body, headers), *own]
+        return [*super()._headers(endpoint, body, headers, secret), *own]
 
 
 class EchoTransport:

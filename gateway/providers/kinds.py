@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gateway.ports import Transport
 from gateway.providers.anthropic import Anthropic
 from gateway.providers.azure import Azure
+from gateway.providers.credentials import Credentials
 from gateway.providers.gemini import Gemini
 from gateway.providers.openai import OpenAI, Within, openai_shapes
 
 
 def provider(
-    kind: str, name: str, address: str, key: Callable[[], str | None], transport: Transport, within: Within, *,
+    kind: str, name: str, address: str, credentials: Credentials, transport: Transport, within: Within, *,
     speaks: Sequence[str], api_version: str | None, auth: str,
 ) -> OpenAI:  # fmt: skip
     """The provider of a kind; the last three are as the settings of the same names say."""
     if kind == Azure.kind:
-        return Azure(name, address, key, transport, within, api_version=api_version, auth=auth)
+        return Azure(name, address, credentials, transport, within, api_version=api_version, auth=auth)
     if kind == Anthropic.kind:
-        return Anthropic(name, address, key, transport, within)
+        return Anthropic(name, address, credentials, transport, within)
     if kind == Gemini.kind:
-        return Gemini(name, address, key, transport, within)
-    return OpenAI(name, address, key, transport, within, speaks=openai_shapes(speaks))
+        return Gemini(name, address, credentials, transport, within)
+    return OpenAI(name, address, credentials, transport, within, speaks=openai_shapes(speaks))

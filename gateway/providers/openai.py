@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 import msgspec
 
@@ -10,6 +10,7 @@ from gateway import __version__
 from gateway.dialects import dialect_of
 from gateway.endpoints import Endpoint
 from gateway.ports import Transport, UpstreamRequest
+from gateway.providers.credentials import Credentials
 from gateway.reading import Ask
 
 # What passes of a client's headers; all else is between it and us (credentials, cookies, hop-by-hop, tracing of SDKs).
@@ -37,16 +38,15 @@ class Within(msgspec.Struct, frozen=True):
 
 
 class OpenAI:
-    """The port Provider. `base_url` ends in /v1, without a slash; `key` gives the credential of this moment (None:
-    none is needed). `speaks` are the shapes that it takes as they are; what is spoken in another one is translated
-    into `dialect`. Times in seconds."""
+    """The port Provider. `base_url` ends in /v1, without a slash. `speaks` are the shapes that it takes as they are;
+    what is spoken in another one is translated into `dialect`."""
 
     kind = "openai"
     dialect = "chat"
     speaks: frozenset[str] = OPENAI_SHAPES
 
     def __init__(
-        self, name: str, base_url: str, key: Callable[[], str | None], transport: Transport,
+        self, name: str, base_url: str, credentials: Credentials, transport: Transport,
         within: Within | None = None, *, speaks: frozenset[str] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
@@ -54,15 +54,15 @@ class OpenAI:
             self.speaks = speaks
         self.transport = transport
         self._base = base_url.rstrip("/")
-        self._key = key
+        self.credentials = credentials
         self._within = within or Within()
 
     def request(
         self, ask: Ask, model: str | None, body: bytes | AsyncIterator[bytes] | None, headers: Mapping[str, str],
-        timeout: float | None,
+        timeout: float | None, secret: str | None,
     ) -> UpstreamRequest:  # fmt: skip
         """The upstream request: the same path and query below our base URL (another where it was translated), our
-        credential, an allow-list of headers. Raises what reading the credential raises."""
+        credential, an allow-list of headers."""
         endpoint = ask.endpoint
         within = self._within
         url = self._base + self._path(ask, model)
@@ -72,7 +72,7 @@ class OpenAI:
         return UpstreamRequest(
             endpoint.method,
             url,
-            tuple(self._headers(endpoint, body, headers)),
+            tuple(self._headers(endpoint, body, headers, secret)),
             body,
             connect=within.connect,
             first_byte=min(within.first_byte, total) if streaming else total,
@@ -80,16 +80,17 @@ class OpenAI:
             total=total,
         )
 
-    def _headers(self, endpoint: Endpoint, body: object, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    def _headers(
+        self, endpoint: Endpoint, body: object, headers: Mapping[str, str], secret: str | None
+    ) -> list[tuple[str, str]]:
         asked = dialect_of(endpoint).asked if self._native(endpoint) else ()
         names = (*(PASSED if endpoint.visible else PASSED_OPAQUE), *asked)
         passed = [(name, headers[name]) for name in names if name in headers]
         passed.append(("accept-encoding", "identity"))  # what is restored, metered and looked through must be readable
         if isinstance(body, AsyncIterator) and "content-length" in headers:
             passed.append(("content-length", headers["content-length"]))
-        key = self._key()
-        if key is not None:
-            passed.append(self._credential(key))
+        if secret is not None:
+            passed.append(self._credential(secret))
         passed.extend(self._own(endpoint, frozenset(name for name, _ in passed)))
         passed.append(("user-agent", USER_AGENT))
         return passed

@@ -6,7 +6,7 @@ about mistakes rest on. Values are immutable; `load.py` makes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -233,11 +233,6 @@ class Provider(Table):
     def address(self) -> str | None:
         """The base URL in use, without a slash at its end; None for a provider inside the process."""
         return self.base_url or ADDRESSES.get(self.kind)
-
-    def key(self) -> Callable[[], str | None]:
-        """What reads the credential of this moment."""
-        secret = self.api_key or (self.credentials[0].api_key if self.credentials else None)
-        return secret.read if secret is not None else lambda: None
 
     def missing_key(self) -> str | None:
         """Why the provider cannot be called for want of a key, in words that show no secret; None when it can.

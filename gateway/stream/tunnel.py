@@ -75,7 +75,12 @@ class Tunnels:
         if attempt.model is not None and attempt.model != ask.model:
             query = renamed(ask.endpoint.raw_query, attempt.model)
             ask = structs.replace(ask, endpoint=structs.replace(ask.endpoint, raw_query=query))
-        request = providers[attempt.provider].request(ask, attempt.model, None, arrival.headers, None)
+        provider, tenant = providers[attempt.provider], permit.principal.key.tenant
+        credential = provider.credentials.pick(tenant, self.clock.now(), 0.0)
+        if credential is None and provider.credentials:
+            return Refusal(Reason.NO_PROVIDER, "No credential of the provider serves this key's tenant.", "model")
+        secret = credential.read() if credential is not None else None
+        request = provider.request(ask, attempt.model, None, arrival.headers, None, secret)
         exchange.attempt, exchange.called = attempt, self.clock.monotonic()
         exchange.enter(Phase.CALLING)
         offered = protocols_of(arrival.headers.get("sec-websocket-protocol", ""))

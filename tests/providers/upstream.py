@@ -33,6 +33,7 @@ class Player:
     url: str
     play: str = "tools"
     status: int = 200
+    refuses: dict[str, int] = field(default_factory=dict)  # by bearer
     cut: int | None = None  # leave a stream after so many events
     seen: list[dict[str, Any]] = field(default_factory=list)
 
@@ -49,7 +50,10 @@ def playing(provider: str) -> Iterator[Player]:
             body = json.loads(self.rfile.read(int(self.headers.get("content-length", "0"))))
             headers = {name.lower(): value for name, value in self.headers.items()}
             player.seen.append({"path": self.path, "headers": headers, "body": body})
-            if player.play in tape["errors"]:
+            bearer = headers.get("authorization", "").removeprefix("Bearer ")
+            if bearer in player.refuses:
+                self.reply(player.refuses[bearer], b'{"error": {"message": "no", "code": "no"}}', "application/json")
+            elif player.play in tape["errors"]:
                 status, error = tape["errors"][player.play]
                 self.reply(status, json.dumps(error).encode(), "application/json")
             elif body.get("stream") or "stream" in self.path:
