@@ -38,6 +38,12 @@ class Endpoint(msgspec.Struct, frozen=True):
         return self.shape != "opaque"
 
     @property
+    def takes_json(self) -> bool:
+        """Whether its bodies are JSON, whatever they say of themselves, unless they are forms: not every provider looks
+        at the type. Of a path that has no name here nobody knows."""
+        return self.name != OTHER
+
+    @property
     def inference(self) -> bool:
         """Whether the default `endpoints = ["inference"]` covers it."""
         return self.name in INFERENCE

@@ -100,8 +100,8 @@ async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Ref
             return Refusal(Reason.BAD_REQUEST, "The request has no body; a JSON object is expected.")
         return Ask(endpoint, None, **heading)
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    # Not every provider looks at the type, so a body on an inference path is JSON unless it is one of two others.
-    is_json = endpoint.inference and content_type not in ("multipart/form-data", "application/sdp")
+    is_sdp = content_type == "application/sdp" and endpoint.name == "realtime"
+    is_json = endpoint.takes_json and content_type != "multipart/form-data" and not is_sdp
     is_json = is_json or endpoint.visible or content_type == "application/json" or content_type.endswith("+json")
     if not is_json and content_type != "multipart/form-data":
         return Ask(endpoint, None, rest=arrival.stream(), **heading)
@@ -162,7 +162,7 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> As
     try:
         fields = parse_object(body, READ_KEYS)
     except BadJson as error:
-        if not endpoint.inference and is_array(body):  # no object, so no model either
+        if not endpoint.takes_json and is_array(body):  # no object, so no model either
             return Ask(endpoint, body, **heading)
         return Refusal(Reason.BAD_REQUEST, f"We could not read the JSON body of your request: {error}")
     try:
