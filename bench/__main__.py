@@ -83,10 +83,12 @@ class Bench:
         self.systems[name] = system
 
     def _ways(self) -> Mapping[str, Callable[[], Running]]:
-        def ours(name: str, policies: Mapping[str, str], *, redis: bool = False) -> Callable[[], Running]:
+        def ours(
+            name: str, policies: Mapping[str, str], *, redis: bool = False, more: str = ""
+        ) -> Callable[[], Running]:
             def make() -> Running:
                 store = f"redis://127.0.0.1:{self.redis}/0" if redis else "memory://"
-                way = gateway(name, self._folder / name, self.provider.port, policies, store=store)
+                way = gateway(name, self._folder / name, self.provider.port, policies, store=store, more=more)
                 return self._stack.enter_context(way)
 
             return make
@@ -97,6 +99,7 @@ class Bench:
             "plain-keys": ours("plain-keys", plain_policies(self._others)),
             "everything": ours("everything", everything_policies(), redis=True),
             "limits": ours("limits", everything_policies(redaction=False), redis=True),
+            "two": ours("two", everything_policies(redaction=False), redis=True, more="workers = 2"),
         }
 
 
@@ -221,7 +224,7 @@ def main() -> None:
             )
         wanted = [row for row in wanted if row.name in names]
     if options.smoke or options.no_peers:
-        own = {CONTROL, "plain", "everything", "limits", "plain-keys"}
+        own = {CONTROL, "plain", "everything", "limits", "two", "plain-keys"}
         wanted = [_only(row, own) for row in wanted]
     facts = Facts()
     found, _ = run(plan, wanted, facts, others=200 if options.smoke else MANY_KEYS)

@@ -153,7 +153,7 @@ def nginx(folder: Path, upstream_port: int) -> Iterator[Running]:
 @contextmanager
 def gateway(
     name: str, folder: Path, upstream_port: int, policies: Mapping[str, str], *, store: str = "memory://",
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None, more: str = "",
 ) -> Iterator[Running]:  # fmt: skip
     """The gateway as its users run it: a process, a settings file, a folder of policies, records into a file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def gateway(
     (folder / "policies").mkdir(exist_ok=True)
     for file, text in policies.items():
         (folder / "policies" / file).write_text(text)
-    (folder / "config.toml").write_text(settings_text(port, health, upstream_port, store))
+    (folder / "config.toml").write_text(settings_text(port, health, upstream_port, store, more))
     env = {**os.environ, "BENCH_KEY": "upstream", "BENCH_MASTER": "m" * 43, **(environment or {})}
     log = folder / "records.jsonl"
     began = time.monotonic()

@@ -103,5 +103,9 @@ def rows(plan: Plan) -> list[Row]:
             "rate", "plain chat at 500 requests/s, 64 clients", (CONTROL, "plain", "vllm-router"),
             lambda system: fixed_rate(system, 50 if plan.least else 500, 64, seconds),
         ),
+        Row(
+            "workers", "limits in Redis, 32 clients: one worker, two workers", (CONTROL, "limits", "two"),
+            loop(),
+        ),
         Row("keys", "plain chat, 32 clients, 10,000 keys instead of one", (CONTROL, "plain-keys"), loop()),
     ]  # fmt: skip
