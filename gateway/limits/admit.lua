@@ -65,7 +65,7 @@ local function standing(reply)
       if limit.till > 0 then
         special[#special + 1] = {number, limit[3], limit.till}
       end
-      if limit.over then
+      if limit.over and reply[1] == 1 then
         special[#special + 1] = {number, -1, 0}
       end
       number = number + 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date
 from typing import Any, Literal
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.limits.exceptions import Exemption
@@ -367,3 +370,75 @@ async def test_reports_add_rows_up_by_scope(store: LimitStore) -> None:
     assert sums("label", "cost=2") == sums("label")[1:]
     assert sums("label", "cost") == sums("label")
     assert sums("model") == [("model gpt", 4, 100, 4.0)]
+
+
+# Both stores alike
+
+LIMITS = (
+    replace(limit("tpd", 3000), at_limit="cut", warn_at=(0.5, 0.9)), replace(limit("upm", 900_000), at_limit="cut"),
+    limit("rpm", 6), limit("open", 4, shadow=True),
+)  # fmt: skip
+STEP = st.one_of(
+    st.tuples(st.just("admit"), st.integers(0, 7), st.integers(1, 2500)),
+    st.tuples(st.just("grow"), st.integers(0, 7), st.integers(0, 3500)),
+    st.tuples(st.just("settle"), st.integers(0, 7), st.integers(0, 3500)),
+    st.tuples(st.sampled_from(["raise", "reset", "lift"]), st.integers(0, 2), st.integers(1, 6000)),
+    st.tuples(st.sampled_from(["wait", "wait", "sweep"]), st.integers(0, 0), st.sampled_from([1, 30, 61, 600, 3000])),
+)
+
+
+# No history is as long as a tombstone stands: Redis keeps that by its own clock, which the test cannot turn.
+async def told(store: LimitStore, clock: trial.TurnedClock, steps: list[tuple[str, int, int]]) -> list[object]:
+    """What a store says in the course of a history, step by step."""
+    where = Scope("key:a", LIMITS, "Europe/Berlin")
+    leases: dict[int, Lease] = {}
+    said: list[object] = []
+    for number, (what, which, amount) in enumerate(steps):
+        match what:
+            case "wait":
+                clock.at += amount
+            case "sweep":
+                said.append(await store.sweep())
+            case "admit":
+                wanted = sliced(f"r{number}", where, first=min(amount, 100), tokens=amount, nano_usd=amount * 300,
+                                first_usd=min(amount, 100) * 300)  # fmt: skip
+                wanted = structs.replace(wanted, row=row_name("k", None, (), "m"))
+                verdict = await store.admit(wanted)
+                if isinstance(verdict, Lease):
+                    leases[which] = verdict
+                else:
+                    said.append((verdict.limit, verdict.current, verdict.wanted, verdict.retry_after, verdict.never))
+                said.append(verdict.remaining)
+            case "grow" if which in leases:
+                refused = await store.grow(leases[which], amount, amount * 300)
+                said.append(refused and (refused.limit, refused.current, refused.wanted, refused.reserved))
+            case "settle" if which in leases:
+                said.append(await store.settle(leases[which], Charge(amount, amount * 300)))
+            case "raise" | "reset" | "lift":
+                one = Scope(where.id, (LIMITS[which],), where.time_zone)
+                asked = Exemption(what, where.id, LIMITS[which].name, amount, int((clock.at + amount) * MICRO), "a", 0)
+                said.append(await store.exempt("acme", one, asked))
+        said.append(await store.standing("acme", [where]))
+    said.append(sorted(await store.exemptions("acme"), key=str))
+    said.append(sorted(await store.usage("acme", 20261101), key=str))
+    return said
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEP, max_size=25))
+def test_memory_and_redis_say_the_same_of_every_history(redis: Any, steps: list[tuple[str, int, int]]) -> None:
+    async def both() -> tuple[list[object], list[object]]:
+        redis.call("FLUSHALL")
+        tasks = Background()
+        clocks = trial.TurnedClock(LATE), trial.TurnedClock(LATE)
+        there = RedisStore(
+            redis.url, clock=clocks[1], background=tasks, call_seconds=5.0, micros=clocks[1].micros
+        )  # fmt: skip
+        try:
+            return await told(MemoryStore(clocks[0]), clocks[0], steps), await told(there, clocks[1], steps)
+        finally:
+            await there.close()
+            await tasks.close()
+
+    memory, other = asyncio.run(both())
+    assert memory == other
