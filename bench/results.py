@@ -95,6 +95,7 @@ def report(rows: Sequence[Row], found: Found, facts: Facts) -> str:
         "figures: absolute microseconds depend on the machine and on what else it does."),
         "![CPU of each work as a multiple of nginx](RESULTS.svg)",
         "## Goals", "\n".join(goals(rows, found)),
+        "What stands in the way of those that are not reached: [docs/performance.md](../docs/performance.md).",
         "## All works", "\n".join(table(rows, found)),
         ("In the closed loop each client asks again as soon as it is answered, so its times are mostly the queue; "
         "times that mean something are those at a fixed rate and of paced streams. The time of a first chunk is from "
