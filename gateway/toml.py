@@ -17,7 +17,7 @@ import tree_sitter_toml
 
 Loc = tuple[str | int, ...]
 MOST_MISTAKES = 50  # of one file; after so many it is no TOML file
-LARGEST = 8 << 20  # bytes
+LARGEST = 32 << 20  # characters
 DEEPEST = 100  # levels of nesting
 
 

@@ -15,9 +15,10 @@ from gateway.limits.scopes import BUDGETS, RATE_LIMITS, Limit, Window
 from gateway.policy.compiled import Disabled, Key, KeySecret, RedactionProfile, RequestRules, ScopeTemplate
 from gateway.policy.entries import Entries, Entry, Rules
 from gateway.policy.join import joined_rules, strictest
-from gateway.policy.schema import Budget, Limits
+from gateway.policy.schema import NO_BUDGET, NO_LIMITS, NO_REQUEST, Budget, Limits
 
 NO_REDACTION = "none"  # as a level's `redaction`: it adds nothing of its own
+NO_RULES = RequestRules()  # one for all of many keys
 DEFAULT_TENANT = "default"  # of keys that name none
 
 
@@ -70,7 +71,7 @@ class Levels:
                 for level in levels
                 for scope in self._scopes_of(level, tenant.table.time_zone if tenant is not None else "UTC")
             ),
-            request=joined_rules([self._request_of(level) for level in reversed(levels)]),
+            request=self._request(levels),
             provider=next((one.provider for one in tables if one.provider is not None), None),
             require=tuple(sorted({pair for one in tables for pair in one.require.items()})),
             labels=tuple(sorted({pair[0]: pair[1] for one in reversed(tables) for pair in one.labels.items()}.items())),
@@ -139,13 +140,13 @@ class Levels:
         own = tuple(self._limits(entry, table.limits, table.budget))
         defaults = self._entries.defaults
         if level.scope.startswith("key:") and defaults is not None:
-            silent_limits = table.limits == Limits() and defaults.table.limits is not None
-            silent_budget = table.budget == Budget() and defaults.table.budget is not None
+            silent_limits = table.limits == NO_LIMITS and defaults.table.limits is not None
+            silent_budget = table.budget == NO_BUDGET and defaults.table.budget is not None
             own += tuple(
                 self._limits(
                     defaults,
-                    defaults.table.limits if silent_limits else Limits(),
-                    defaults.table.budget if silent_budget else Budget(),
+                    defaults.table.limits if silent_limits else NO_LIMITS,
+                    defaults.table.budget if silent_budget else NO_BUDGET,
                 )
             )
         if own:
@@ -163,6 +164,8 @@ class Levels:
 
     def _limits(self, entry: Entry, limits: Limits, budget: Budget, *at: str) -> Iterator[Limit]:
         for where, table, kinds in (("limits", limits, RATE_LIMITS), ("budget", budget, BUDGETS)):
+            if table is NO_LIMITS or table is NO_BUDGET:
+                continue
             for name, (unit, window) in kinds.items():
                 one = getattr(table, name)
                 if one is None:
@@ -173,6 +176,10 @@ class Levels:
                     name, unit, window, one.limit, self._rules.at(entry, *at, where, name), burst, one.shadow,
                     tuple(sorted(set(one.warn_at))), at_limit,
                 )  # fmt: skip
+
+    def _request(self, levels: list[_Level]) -> RequestRules:
+        says = [level for level in reversed(levels) if level.table.request is not NO_REQUEST]
+        return joined_rules([self._request_of(level) for level in says]) if says else NO_RULES
 
     def _request_of(self, level: _Level) -> RequestRules:
         if level.scope not in self._requests:

@@ -264,9 +264,12 @@ class Budget(Table):
     usd_total: Money | None = None
 
 
+NO_LIMITS, NO_BUDGET = Limits(), Budget()  # frozen, and one for all that say nothing: most of many keys do
+
+
 class Counted(Table):
-    limits: Limits = Field(default_factory=Limits)
-    budget: Budget = Field(default_factory=Budget)
+    limits: Limits = NO_LIMITS
+    budget: Budget = NO_BUDGET
 
 
 class Each(Table):
@@ -285,17 +288,20 @@ class RequestTable(Table):
     deny: tuple[Text, ...] = ()
 
 
+NO_EACH, NO_REQUEST = Each(), RequestTable()
+
+
 class Level(Table):
     """What tenants, teams and keys have in common."""
 
     models: tuple[Text, ...] | None = None
     endpoints: tuple[Annotated[str, PlainValidator(_endpoint)], ...] | None = None
     redaction: Text | None = None
-    limits: Limits = Field(default_factory=Limits)
-    budget: Budget = Field(default_factory=Budget)
+    limits: Limits = NO_LIMITS
+    budget: Budget = NO_BUDGET
     per_model: dict[str, Counted] = Field(default_factory=dict)
-    each: Each = Field(default_factory=Each)
-    request: RequestTable = Field(default_factory=RequestTable)
+    each: Each = NO_EACH
+    request: RequestTable = Field(default_factory=lambda: NO_REQUEST)  # a factory: pydantic would copy what holds dicts
     labels: dict[str, Text] = Field(default_factory=dict)
     provider: Text | None = None
     require: dict[str, Text] = Field(default_factory=dict)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12  # bytes; NIST SP 800-38D: what GCM takes as it is
 _VERSION = b"\x01"
@@ -38,18 +38,28 @@ class Seal:
         """A map, to be kept under a name."""
         nonce = self._entropy(_NONCE)
         text = msgspec.json.encode(mapping)
-        return _VERSION + nonce + AESGCM(self._key(b"maps", tenant)).encrypt(nonce, text, name.encode())
+        return _VERSION + nonce + self._cipher(tenant).encrypt(nonce, text, name.encode())
 
     def opened(self, tenant: str, name: str, sealed: bytes) -> dict[str, str] | None:
         """The map; None where it was sealed under another key, for another name, or changed."""
         if not sealed.startswith(_VERSION):
             return None
         nonce, text = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  # as `_cipher`
+
         try:
-            return _decoder.decode(AESGCM(self._key(b"maps", tenant)).decrypt(nonce, text, name.encode()))
+            return _decoder.decode(self._cipher(tenant).decrypt(nonce, text, name.encode()))
         except (InvalidTag, ValueError):
             return None
 
+    def _cipher(self, tenant: str) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  # 6 MB: only where something is kept
+
+        return AESGCM(self._key(b"maps", tenant))
+
     def _key(self, purpose: bytes, tenant: str) -> bytes:
+        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415  # as `_cipher`
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415  # as `_cipher`
+
         info = b"gateway conversations\0" + purpose + b"\0" + tenant.encode("utf-8", "surrogatepass")
         return HKDF(SHA256(), 32, salt=None, info=info).derive(self._master)
