@@ -225,7 +225,8 @@ async def _send(
     permit, attempt, now = exchange.permit, exchange.attempt, rooms.clock.now()
     assert permit is not None and attempt is not None  # noqa: S101, PT018  # INVARIANT: nothing is called without
     ask, tenant, tried = permit.ask, permit.principal.key.tenant, set[str]()
-    fixed = not (ask.endpoint.visible and isinstance(body, bytes)) or ask.endpoint.shape == "responses"
+    kept = ask.endpoint.shape in {"responses"} & provider.speaks
+    fixed = kept or not (ask.endpoint.visible and isinstance(body, bytes))
     draw = share(f"credential|{tenant}", rooms.sticky_key) if fixed else rooms.draw()
     credential = provider.credentials.pick(tenant, inf if fixed else now, draw)
     if credential is None and provider.credentials:

@@ -6,7 +6,7 @@ no place there; `reasoning_content` and, with what their provider signed, `think
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from gateway.limits.reservation import Usage
 from gateway.stream.filters import credible_usage
 from gateway.stream.sse import Event, data_event
 from gateway.translation.neutral import (
+    NOTHING_ASKED,
     Answer,
     AnswerPart,
     Begin,
@@ -75,7 +76,7 @@ def read_whole(body: bytes) -> Answer:
                   usage=credible_usage(msgspec.json.encode(usage)) if usage else None)  # fmt: skip
 
 
-def write_whole(answer: Answer, created: int) -> dict[str, Any]:
+def write_whole(answer: Answer, created: int, _asked: Mapping[str, Any] = NOTHING_ASKED) -> dict[str, Any]:
     """A chat completion; `created` in Unix seconds."""
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     if texts := [part.text for part in answer.parts if isinstance(part, Text)]:
@@ -191,7 +192,7 @@ class Reader:
 class Writer:
     """A client's stream. `created` in Unix seconds."""
 
-    def __init__(self, created: int) -> None:
+    def __init__(self, created: int, _asked: Mapping[str, Any] = NOTHING_ASKED) -> None:
         self._created = created
         self._id = self._model = ""
         self._part: AnswerPart | None = None

@@ -114,7 +114,7 @@ def _written(  # noqa: C901  # one case for each kind of part
         case Audio(form, data):
             return _blob(f"audio/{form}", data, None)
         case Call(id=one, name=name, arguments=arguments, signature=signature):
-            call = {"functionCall": {"id": one, "name": name, "args": arguments_of(arguments)}}
+            call = {"functionCall": {"id": one, "name": name, "args": arguments_of(arguments, losses)}}
             return {**call, **({"thoughtSignature": signature} if signature else {})}
         case Result(call_id, parts, is_error):
             for inner in parts:

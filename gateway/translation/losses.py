@@ -37,14 +37,17 @@ class Losses:
 
     def parameter(self, field: str) -> None:
         """A parameter that changes the answer. Raises Untranslatable, unless policy lets it be dropped."""
-        name = self.names.get(field, field)
+        self.unknown(self.names.get(field, field))
+
+    def unknown(self, name: str) -> None:
+        """As `parameter`, for a field in the client's own words."""
         if not self._drop:
             raise Untranslatable(
                 name,
                 f"'{name}' cannot be expressed in the provider's dialect ({self.to}); leave it out, use another "
                 "model, or have the policy say `drop_params = true`.",
             )
-        self.hint(name)
+        self.drop(name)
 
     def content(self, field: str) -> None:
         """A part of the conversation. Raises Untranslatable."""
@@ -55,8 +58,12 @@ class Losses:
 
     def hint(self, field: str) -> None:
         """What changes no answer."""
-        if field not in self.dropped:
-            self.dropped.append(field)
+        self.drop(self.names.get(field, field))
+
+    def drop(self, name: str) -> None:
+        """As `hint`, for a field in the client's own words."""
+        if name not in self.dropped:
+            self.dropped.append(name)
 
 
 class Fields:
@@ -102,6 +109,6 @@ class Fields:
             if value is None or (idle is not None and key in idle and value == idle[key]):
                 continue
             if key in hints:
-                self._losses.hint(self.name(key))
+                self._losses.drop(self.name(key))
             else:
-                self._losses.parameter(self.name(key))
+                self._losses.unknown(self.name(key))

@@ -6,7 +6,7 @@ not in `input_tokens` there; in the neutral form they are parts of it. The usage
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from gateway.limits.reservation import Usage
 from gateway.stream.sse import Event
 from gateway.translation.chat_answer import decoded
 from gateway.translation.neutral import (
+    NOTHING_ASKED,
     Answer,
     AnswerPart,
     Begin,
@@ -95,7 +96,7 @@ def read_whole(body: bytes) -> Answer:
                   _usage(value.get("usage")))  # fmt: skip
 
 
-def write_whole(answer: Answer, _created: int) -> dict[str, Any]:
+def write_whole(answer: Answer, _created: int, _asked: Mapping[str, Any] = NOTHING_ASKED) -> dict[str, Any]:
     """A message."""
     declined = any(isinstance(part, Declined) for part in answer.parts)
     return {
@@ -208,7 +209,7 @@ def _grown(delta: object) -> Iterator[Delta]:
 class Writer:
     """A client's stream."""
 
-    def __init__(self, _created: int) -> None:
+    def __init__(self, _created: int, _asked: Mapping[str, Any] = NOTHING_ASKED) -> None:
         self._index = -1
         self._part: AnswerPart | None = None
         self._declined = False

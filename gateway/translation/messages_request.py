@@ -291,7 +291,7 @@ def _written(part: Part, losses: Losses) -> dict[str, Any] | None:
         case Document():
             return _written_document(part)
         case Call(id=one, name=name, arguments=arguments):
-            return {"type": "tool_use", "id": one, "name": name, "input": arguments_of(arguments)}
+            return {"type": "tool_use", "id": one, "name": name, "input": arguments_of(arguments, losses)}
         case Result(call_id, parts, is_error):
             inner = [_written(one, losses) for one in parts]
             plain = len(inner) == 1 and inner[0] is not None and inner[0]["type"] == "text"
@@ -320,14 +320,15 @@ def _written_document(part: Document) -> dict[str, Any]:
     return {"type": "document", "source": source, **({"title": part.name} if part.name else {})}
 
 
-def arguments_of(text: str) -> dict[str, Any]:
+def arguments_of(text: str, losses: Losses) -> dict[str, Any]:
     """A call's arguments as an object. Raises Untranslatable."""
     try:
         value = msgspec.json.decode(text or "{}")
     except msgspec.MsgspecError:
         value = None
     if not isinstance(value, dict):
-        raise Untranslatable("messages.tool_calls.function.arguments", "A tool call's arguments must be a JSON object.")
+        at = "messages.tool_calls.function.arguments"
+        raise Untranslatable(losses.names.get(at, at), "A tool call's arguments must be a JSON object.")
     return value
 
 

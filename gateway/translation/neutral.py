@@ -6,7 +6,8 @@ a stream. A whole answer and a stream of it say the same: `fold` makes one of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from msgspec import structs
 
 from gateway.limits.reservation import Usage
 
+NOTHING_ASKED: Mapping[str, Any] = MappingProxyType({})
 Stop = Literal["end", "length", "tools", "sequence", "filter", "pause"]
 
 
@@ -207,7 +209,7 @@ def fold(deltas: Iterable[Delta]) -> Answer:
             case Open(part):
                 parts.append(part)
             case Grow(text):
-                parts[-1] = _grown(parts[-1], text)
+                parts[-1] = grown(parts[-1], text)
             case Sign(signature):
                 last = parts[-1]
                 if isinstance(last, Thought | Call):
@@ -242,7 +244,8 @@ def unfold(answer: Answer) -> Iterator[Delta]:
     yield End(answer.stop, answer.sequence, answer.usage)
 
 
-def _grown(part: AnswerPart, text: str) -> AnswerPart:
+def grown(part: AnswerPart, text: str) -> AnswerPart:
+    """A part with more of its text, or of its arguments."""
     if isinstance(part, Call):
         return structs.replace(part, arguments=part.arguments + text)
     return structs.replace(part, text=part.text + text)

@@ -6,7 +6,7 @@ reads. Both ends meet in the neutral form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,9 +20,11 @@ from gateway.translation import (
     gemini_request,
     messages_answer,
     messages_request,
+    responses_answer,
+    responses_request,
 )
 from gateway.translation.losses import Losses, Untranslatable
-from gateway.translation.neutral import Answer, Conversation, Delta, Trouble
+from gateway.translation.neutral import NOTHING_ASKED, Answer, Conversation, Delta, Trouble
 
 RequestReader = Callable[[object, Losses], Conversation]
 RequestWriter = Callable[[Conversation, Losses], dict[str, Any]]
@@ -43,11 +45,11 @@ class AnswerWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientSide:
-    """A dialect that clients speak. `writer` takes Unix seconds."""
+    """A dialect that clients speak. `write` and `writer` take Unix seconds, and what the client asked for."""
 
     read: RequestReader
-    write: Callable[[Answer, int], dict[str, Any]]
-    writer: Callable[[int], AnswerWriter]
+    write: Callable[[Answer, int, Mapping[str, Any]], dict[str, Any]]
+    writer: Callable[[int, Mapping[str, Any]], AnswerWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class ProviderSide:
 CLIENTS: dict[str, ClientSide] = {
     "chat": ClientSide(chat_request.read, chat_answer.write_whole, chat_answer.Writer),
     "messages": ClientSide(messages_request.read, messages_answer.write_whole, messages_answer.Writer),
+    "responses": ClientSide(responses_request.read, responses_answer.write_whole, responses_answer.Writer),
 }
 PROVIDERS: dict[str, ProviderSide] = {
     "chat": ProviderSide(chat_request.write, chat_answer.read_whole, chat_answer.Reader),
@@ -78,6 +81,7 @@ class Translation:
         self.provider = provider
         self._client, self._provider = CLIENTS[client], PROVIDERS[provider]
         self._created = created
+        self._asked = NOTHING_ASKED
 
     def request(self, body: bytes, *, drop: bool) -> bytes:
         """The provider's body. Raises Untranslatable, which names the client's field."""
@@ -87,16 +91,17 @@ class Translation:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Untranslatable("", "The JSON body cannot be read.") from None
         written = self._provider.write(self._client.read(value, losses), losses)
+        self._asked = value
         self.dropped = tuple(losses.dropped)
         return msgspec.json.encode(written)
 
     def whole(self, body: bytes) -> bytes:
         """The client's whole answer. Raises Unreadable."""
-        return msgspec.json.encode(self._client.write(self._provider.read(body), self._created))
+        return msgspec.json.encode(self._client.write(self._provider.read(body), self._created, self._asked))
 
     def stream(self) -> Stream:
         """The client's stream."""
-        return Stream(self._provider.reader(), self._client.writer(self._created))
+        return Stream(self._provider.reader(), self._client.writer(self._created, self._asked))
 
 
 class Stream:

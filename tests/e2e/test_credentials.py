@@ -74,3 +74,18 @@ def test_a_call_goes_on_with_the_next_credential(tmp_path: Path) -> None:
             with pytest.raises(openai.PermissionDeniedError, match="tenant"):
                 ask(OTHER)
             assert bearers() == []
+
+
+def test_a_translated_response_is_kept_by_nobody_and_goes_on_with_the_next_credential(tmp_path: Path) -> None:
+    policies = {
+        "models.toml": '[models.m]\nprovider = "up"\n',
+        "keys.toml": f'[keys.app]\nhash = "{key_hash()}"\nmodels = ["m"]\n',
+    }
+    (tmp_path / "second").write_text("key-2\n")
+    with playing("openai") as up:
+        settings = SETTINGS.replace('URL/v1"', f'{up.url}/v1"\nspeaks = ["chat"]')
+        up.refuses = {"key-1": 401}
+        with gateway(tmp_path, settings, policies, env={"FIRST": "key-1"}) as running:
+            with openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0) as client:
+                assert client.responses.create(model="m", input="hi").output_text == "I will look at both."
+            assert [one["headers"]["authorization"] for one in up.seen] == ["Bearer key-1", "Bearer key-2"]

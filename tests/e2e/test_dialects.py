@@ -12,6 +12,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from openai.types.responses import Response
 
 from tests.e2e.harness import KEY, Gateway, gateway, key_hash
 from tests.providers.upstream import Player, playing
@@ -54,6 +55,22 @@ MESSAGES: dict[str, Any] = {
     "tools": [{"name": "weather", "description": "The weather", "input_schema": SCHEMA}],
     "tool_choice": {"type": "any"}, "max_tokens": 500,
 }  # fmt: skip
+RESPONSES: dict[str, Any] = {
+    "instructions": "Be brief.",
+    "input": [
+        {"role": "user", "content": [
+            {"type": "input_text", "text": "Compare with jane.roe@example.com"},
+            {"type": "input_image", "detail": "auto", "image_url": f"data:image/png;base64,{PIXEL}"},
+        ]},
+        {"type": "function_call", "call_id": "call_0", "name": "weather", "arguments": '{"city":"Bonn"}'},
+        {"type": "function_call_output", "call_id": "call_0", "output": "rain"},
+        {"role": "user", "content": "And Köln and Ulm?"},
+    ],
+    "tools": [
+        {"type": "function", "name": "weather", "description": "The weather", "parameters": SCHEMA, "strict": None},
+    ],
+    "tool_choice": "required", "max_output_tokens": 500,
+}  # fmt: skip
 DROPS = "gw-drop-key-0123456789"
 CALLS = [("weather", {"city": "Köln"}), ("weather", {"city": "Ulm"})]
 PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1"]
@@ -62,6 +79,7 @@ PATHS = {
     "openai": "/v1/chat/completions", "anthropic": "/v1/messages", "azure-v1": "/openai/v1/chat/completions",
     "azure": "/openai/deployments/some-model/chat/completions?api-version=2024-10-21",
 }  # fmt: skip
+CHAT_ONLY = ["openai", "anthropic", "gemini"]  # of those that do not speak Responses
 CREDENTIALS = {
     "openai": ("authorization", "Bearer upstream-secret-canary"), "anthropic": ("x-api-key", "upstream-secret-canary"),
     "gemini": ("x-goog-api-key", "upstream-secret-canary"), "azure": ("api-key", "upstream-secret-canary"),
@@ -203,7 +221,69 @@ def test_messages_streamed(served: Served, provider: str) -> None:
     assert (record["gen_ai.usage.input_tokens"], record["gen_ai.usage.output_tokens"]) == (125, 60)
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+def is_the_answer(answer: Response) -> None:
+    assert answer.output_text == "I will look at both."
+    calls = [(item.name, json.loads(item.arguments)) for item in answer.output if item.type == "function_call"]
+    assert calls == CALLS
+    assert answer.status == "completed"
+    assert answer.usage is not None
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (125, 60)
+    assert answer.usage.input_tokens_details.cached_tokens == 100
+
+
+@pytest.mark.parametrize("provider", CHAT_ONLY)
+def test_responses_whole(served: Served, provider: str) -> None:
+    with served.chat() as client:
+        answer = client.responses.create(model=provider, **RESPONSES)
+    is_the_answer(answer)
+    thoughts = [item.summary[0].text for item in answer.output if item.type == "reasoning"]
+    assert thoughts == ([] if provider == "openai" else ["The picture shows a sky."])
+    sent(served, provider, stream=False)
+    record = served.record()
+    assert (record["gen_ai.usage.input_tokens"], record["gen_ai.usage.output_tokens"]) == (125, 60)
+    assert record["gateway.usage.basis"] == "provider"
+
+
+@pytest.mark.parametrize("provider", CHAT_ONLY)
+def test_responses_streamed(served: Served, provider: str) -> None:
+    numbers, text = [], ""
+    with served.chat() as client, client.responses.create(model=provider, stream=True, **RESPONSES) as stream:
+        for event in stream:
+            numbers.append(event.sequence_number)
+            text += event.delta if event.type == "response.output_text.delta" else ""
+    assert text == "I will look at both."
+    assert numbers == list(range(len(numbers)))
+    assert event.type == "response.completed"
+    is_the_answer(event.response)
+    sent(served, provider, stream=True)
+    assert served.record()["gen_ai.usage.output_tokens"] == 60
+
+
+@pytest.mark.parametrize("provider", CHAT_ONLY)
+def test_responses_gathered_by_the_sdk(served: Served, provider: str) -> None:
+    with served.chat() as client, client.responses.stream(model=provider, **RESPONSES) as stream:
+        kinds = [event.type for event in stream]
+        is_the_answer(stream.get_final_response())
+    assert kinds.count("response.function_call_arguments.done") == 2
+
+
+@pytest.mark.parametrize("provider", CHAT_ONLY)
+def test_responses_with_what_it_said_before(served: Served, provider: str) -> None:
+    with served.chat() as client:
+        answer = client.responses.create(model=provider, **RESPONSES)
+        before = [item.to_dict() for item in answer.output]
+        calls = [item.call_id for item in answer.output if item.type == "function_call"]
+        outputs = [{"type": "function_call_output", "call_id": call, "output": "sun"} for call in calls]
+        served.players[provider].seen.clear()
+        more: Any = [*RESPONSES["input"], *before, *outputs]
+        client.responses.create(model=provider, **{**RESPONSES, "input": more})
+    text = json.dumps(sent(served, provider, stream=False), ensure_ascii=False)
+    assert text.count('"sun"') == 2
+    if provider == "anthropic":  # which wants its thoughts back, as it signed them
+        assert '{"type": "thinking", "thinking": "The picture shows a sky.", "signature": "c2ln"}' in text
+
+
+@pytest.mark.parametrize("provider", CHAT_ONLY)
 @pytest.mark.parametrize(("play", "status"), [("key", 502), ("rate", 429), ("overloaded", 503)])
 def test_errors_in_the_clients_words(served: Served, provider: str, play: str, status: int) -> None:
     served.players[provider].play = play
@@ -225,13 +305,17 @@ def test_what_cannot_be_said_is_refused_by_name_and_nothing_is_called(served: Se
     with served.chat() as client, pytest.raises(openai.BadRequestError) as told:
         client.chat.completions.create(model="anthropic", seed=7, **CHAT)
     assert (told.value.param, told.value.code) == ("seed", "unsupported_parameter")
+    for field, value in {"previous_response_id": "resp_1", "background": True, "store": True}.items():
+        with served.chat() as client, pytest.raises(openai.BadRequestError) as told:
+            client.responses.create(model="anthropic", **{**RESPONSES, field: value})
+        assert (told.value.param, told.value.code) == (field, "unsupported_parameter")
     with served.chat() as client, pytest.raises(openai.BadRequestError) as told:
         client.embeddings.create(model="anthropic", input="x")
     assert "embeddings" in told.value.message
     with served.messages() as client, pytest.raises(anthropic.BadRequestError, match="top_k"):
         client.messages.create(model="openai", extra_body={"top_k": 3}, **MESSAGES)
     assert not any(player.seen for player in served.players.values())
-    assert served.record(3)["error.type"] == "untranslatable"
+    assert served.record(6)["error.type"] == "untranslatable"
 
 
 def test_a_policy_may_let_parameters_fall(served: Served) -> None:
@@ -249,3 +333,7 @@ def test_a_stream_that_breaks_off_is_an_error(served: Served, provider: str) -> 
         for _ in client.chat.completions.create(model=provider, stream=True, **CHAT):
             pass
     assert served.record()["gateway.ending"] == "truncated"
+    with served.chat() as client, pytest.raises(openai.APIError, match="broke off"):
+        for _ in client.responses.create(model=provider, stream=True, **RESPONSES):
+            pass
+    assert served.record(2)["gateway.ending"] == "truncated"
