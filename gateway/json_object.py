@@ -45,7 +45,7 @@ def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.
     except RecursionError:
         raise BadJson(f"it is nested more than {DEEPEST} levels deep.") from None
     _check_depth(body)
-    if _places(body, fields) is None:
+    if not _fills(body, fields) and _places(body, fields) is None:
         _check_unique(body, {key.decode() for key in read_keys})
     return fields
 
@@ -112,6 +112,15 @@ def _members(body: bytes) -> list[tuple[str, int, int]]:
         elif mark == b'"' and depth == 1 and key is None:
             key = json.loads(token[0])
     return members
+
+
+def _fills(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the members, written without a space, are as long as the body: then it holds nothing else, and no key
+    twice, since each further member would make it longer. (A key has at least as many bytes as characters.)"""
+    size = 1
+    for key, raw in fields.items():
+        size += len(key) + len(raw) + 4  # two quotes, a colon, and a comma or the closing brace
+    return size == len(body)
 
 
 def _places(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OUTPUT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_HEADING = frozenset((
+    "x-gateway-timeout", "x-gateway-tags", "x-gateway-user", "x-gateway-session", "x-gateway-conversation",
+    "x-gateway-version", "x-request-id", "x-client-request-id",
+))  # fmt: skip
 
 # Top-level keys that the gateway reads; a body that has one of them twice could mean two things (design: "what was
 # checked is what is sent").
@@ -138,6 +142,8 @@ def _read_upgrade(endpoint: Endpoint, headers: Mapping[str, str], heading: dict[
 
 def _heading(headers: Mapping[str, str]) -> dict[str, Any] | Refusal:
     """What our own request headers say (design: On the wire)."""
+    if _HEADING.isdisjoint(headers):
+        return {"user": None}
     timeout = None
     if (text := headers.get("x-gateway-timeout")) is not None:
         try:

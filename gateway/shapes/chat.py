@@ -15,7 +15,7 @@ from gateway.dialects import OPENAI
 from gateway.errors import Wire
 from gateway.providers.errors import is_error_body
 from gateway.shapes.shape import Key, Piece, Said, Shape, short
-from gateway.stream.filters import Meter, credible_usage
+from gateway.stream.filters import Meter, credible, credible_usage
 from gateway.stream.sse import Event, data_event
 
 CHAT_OUTPUT = 4096  # tokens that may come where a chat names no maximum
@@ -55,13 +55,20 @@ class _Chunk(msgspec.Struct):
 
 
 class _Whole(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: Any = None
+
+
+class _Usage(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
 _calls = msgspec.json.Decoder(list[_Call] | None)
-_whole = msgspec.json.Decoder(_Chunk)
-_usage = msgspec.json.Decoder(_Whole)
+_whole = msgspec.json.Decoder(_Whole)
+_usage = msgspec.json.Decoder(_Usage)
 
 
 class ChatMeter(Meter):
@@ -114,7 +121,7 @@ def said(body: bytes) -> Said:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Said()
     reasons = tuple(reason for one in whole.choices or () if (reason := short(one.finish_reason)) is not None)
-    return Said(credible_usage(bytes(whole.usage)), short(whole.id), short(whole.model), reasons)
+    return Said(credible(whole.usage), short(whole.id), short(whole.model), reasons, is_object=True)
 
 
 def stream_error(wire: Wire, message: str, request_id: str, _meter: Meter) -> Event:

@@ -110,29 +110,34 @@ _REPLY = ("completion_tokens_details", "output_tokens_details")
 def credible_usage(raw: bytes) -> Usage | None:
     """OpenAI's `usage` object as a Usage; None where it is not one, negative, absurd or no whole number."""
     try:
-        usage = msgspec.json.decode(raw)
+        return credible(msgspec.json.decode(raw))
     except msgspec.MsgspecError:
         return None
+
+
+def credible(usage: Any) -> Usage | None:
+    """The same of one that is decoded."""
     if not isinstance(usage, dict):
         return None
     prompt = credible_tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
     completion = credible_tokens(usage.get("completion_tokens", usage.get("output_tokens", 0)))
     if prompt is None or completion is None:
         return None
-    cached = _detail(usage, _PROMPT, "cached_tokens")
-    written = _detail(usage, _PROMPT, "cache_write_tokens")
-    reasoning = _detail(usage, _REPLY, "reasoning_tokens")
+    asked, written = _details(usage, _PROMPT), _details(usage, _REPLY)
+    if not asked and not written:
+        return Usage(prompt, completion, basis=Basis.PROVIDER)
+    cached = min(_detail(asked, "cached_tokens"), prompt)
     return Usage(
         prompt,
         completion,
-        cached=min(cached, prompt),
-        cache_write=min(written, prompt - min(cached, prompt)),
-        reasoning=min(reasoning, completion),
+        cached=cached,
+        cache_write=min(_detail(asked, "cache_write_tokens"), prompt - cached),
+        reasoning=min(_detail(written, "reasoning_tokens"), completion),
         basis=Basis.PROVIDER,
-        audio_input=_detail(usage, _PROMPT, "audio_tokens"),
-        audio_output=_detail(usage, _REPLY, "audio_tokens"),
-        image_input=_detail(usage, _PROMPT, "image_tokens"),
-        image_output=_detail(usage, _REPLY, "image_tokens"),
+        audio_input=_detail(asked, "audio_tokens"),
+        audio_output=_detail(written, "audio_tokens"),
+        image_input=_detail(asked, "image_tokens"),
+        image_output=_detail(written, "image_tokens"),
     )
 
 
@@ -143,9 +148,13 @@ def credible_tokens(value: Any) -> int | None:
     return value
 
 
-def _detail(usage: dict[str, Any], names: tuple[str, ...], field: str) -> int:
+def _details(usage: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     for name in names:
         details = usage.get(name)
         if isinstance(details, dict):
-            return credible_tokens(details.get(field)) or 0
-    return 0
+            return details
+    return {}
+
+
+def _detail(details: dict[str, Any], field: str) -> int:
+    return credible_tokens(details[field]) or 0 if field in details else 0

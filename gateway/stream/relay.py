@@ -116,12 +116,14 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     if _spoken_shape(answer, shape).is_error(body):
         await _send_error(exchange, answer, reply, answer.upstream.status, body)
         return
-    try:
-        body = _own_words(answer, body)
-    except ProviderBroken:
-        exchange.usage = abandoned(exchange)
-        raise
-    said = shape.whole(body)
+    said = shape.whole(body) if answer.translation is None else None
+    if said is None or not said.is_object:
+        try:
+            body = _own_words(answer, body)
+        except ProviderBroken:
+            exchange.usage = abandoned(exchange)
+            raise
+        said = shape.whole(body)
     exchange.usage = _used_by_whole(exchange, shape, said, body)
     await recount(exchange, counting)
     exchange.response_id, exchange.response_model = said.response_id, said.model
