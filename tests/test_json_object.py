@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.json_object import BadJson, _members, _places, has_duplicates, parse_object, splice
+from gateway.json_object import BadJson, _fills, _members, _places, has_duplicates, parse_object, splice
 from gateway.providers.edits import edit_body
 
 READ = frozenset((b"model", b"stream"))
@@ -78,6 +78,7 @@ def test_duplicates_are_never_taken_for_none(
     twice = body[: body.rindex(b"}")] + b"," + member.encode("utf-8", "surrogatepass") + b"}"
     fields = msgspec.json.decode(twice, type=dict[str, msgspec.Raw])
     assert _places(twice, fields) is None
+    assert not _fills(twice, fields)
     assert has_duplicates(twice, fields)
     if name.encode("utf-8", "surrogatepass") in READ:
         with pytest.raises(BadJson):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.errors import Rule
-from gateway.limits.scopes import Limit
+from gateway.limits.scopes import Limit, Scope
 
 Action = Literal["replace", "mask", "block", "detect"]
 
@@ -190,6 +190,23 @@ class ProviderFacts:
 
 
 PRICED = 10_000  # models whose price row is remembered
+DECIDED = 10_000  # calls of which is remembered what was decided
+
+# What calls must share to be decided alike: key, endpoint's shape and name, model, version, day.
+Alike = tuple[str, str, str, str | None, str | None, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided of a call, for those that are like it. `routes` is filled by whoever plans them: by day, the
+    versions that may answer, and the plan of each."""
+
+    key: Key
+    models: tuple[tuple[Model, str], ...]
+    scopes: tuple[Scope, ...]
+    routes: dict[date, tuple[tuple[Version, ...], Mapping[str, Any]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +227,7 @@ class PolicySet:
     priced: dict[tuple[str, str, date, str | None], Price | None] = field(
         default_factory=dict, compare=False, repr=False
     )  # seen
+    decided: dict[Alike, Decided] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def model(self, name: str) -> tuple[Model, str] | None:
         """The model for a name, and what a wildcard's `*` stands for (else ""). None: nothing knows the name."""

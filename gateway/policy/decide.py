@@ -13,17 +13,60 @@ from gateway.errors import Reason, Refusal
 from gateway.identity.principal import Principal
 from gateway.identity.standing import scope_mark
 from gateway.limits.scopes import Scope, Unit
-from gateway.policy.compiled import Disabled, Key, Model, PolicySet, ScopeTemplate, Version
+from gateway.policy.compiled import DECIDED, Alike, Decided, Disabled, Key, Model, PolicySet, ScopeTemplate, Version
 from gateway.policy.inner import FormGuard, event_refusal, form_refusal, inner_refusal
 from gateway.policy.parameters import govern
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
+from gateway.shapes.table import SHAPES
 
+LONGEST_KEPT = 200  # characters of a model's name of which decisions are remembered
 CREATED = 1_700_000_000  # of models that we list: a date that no client reads, and that must be an integer
 
 
 def decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Permit | Refusal:
     """The permit, or the first rule that refuses. `now` is Unix seconds."""
+    key = principal.key
+    if (alike := _alike(key, ask, now)) is None:
+        return _decide(policy, principal, ask, now)
+    decided = policy.decided.get(alike)
+    if decided is None or decided.key is not key:
+        permit = _decide(policy, principal, ask, now)
+        if isinstance(permit, Refusal) or not _stands(policy, permit):
+            return permit
+        if len(policy.decided) >= DECIDED:
+            policy.decided.clear()
+        decided = policy.decided[alike] = Decided(key, permit.models, permit.scopes)
+    return Permit(
+        policy, principal, ask, key.rule, decided.models, None, key.require, decided.scopes, key.redaction, (),
+        key.labels, decided,
+    )  # fmt: skip
+
+
+def _alike(key: Key, ask: Ask, now: float) -> Alike | None:
+    """What the decision on a call depends on, if that is all: no rule looks into its body."""
+    endpoint, rules = ask.endpoint, key.request
+    if rules.max or rules.force or rules.deny or key.disabled or "tools" in ask.fields:
+        return None
+    if ask.model is None or len(ask.model) > LONGEST_KEPT or endpoint.shape not in SHAPES:
+        return None
+    return key.name, endpoint.shape, endpoint.name, ask.model, ask.version, int(now // 86400)
+
+
+def _stands(policy: PolicySet, permit: Permit) -> bool:
+    """Whether the same will be decided for the rest of the day, of any user and session."""
+    if any(template.each is not None for template in permit.principal.key.scopes):
+        return False
+    named = [policy.model(name) for name in (permit.ask.model or "", *permit.models[0][0].fallback)]
+    models = [one[0] for one in named if one is not None]
+    return not any(
+        disabled is not None and disabled.until is not None
+        for model in models
+        for disabled in (model.disabled, *(version.disabled for version in model.versions))
+    )
+
+
+def _decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Permit | Refusal:
     key = principal.key
     for disabled in key.disabled:
         if _holds(disabled, now):

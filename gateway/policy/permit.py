@@ -7,7 +7,7 @@ import msgspec
 from gateway.errors import Rule
 from gateway.identity.principal import Principal
 from gateway.limits.scopes import Scope
-from gateway.policy.compiled import Model, PolicySet, RedactionProfile
+from gateway.policy.compiled import Decided, Model, PolicySet, RedactionProfile
 from gateway.reading import Ask
 
 
@@ -26,6 +26,7 @@ class Permit(msgspec.Struct, frozen=True):
     redaction: RedactionProfile | None = None
     edits: tuple[tuple[str, object], ...] = ()  # body parameters to set on the way out: `force`, and a capped `max`
     labels: tuple[tuple[str, str], ...] = ()
+    decided: Decided | None = None  # what this permit shares with those of calls like it
 
     @property
     def decision(self) -> str:

@@ -7,12 +7,13 @@ have their place.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import date
 
 import msgspec
 
 from gateway.errors import Reason, Refusal
-from gateway.policy.compiled import Model, PolicySet, Price, Version
+from gateway.policy.compiled import Decided, Model, PolicySet, Price, Version
 from gateway.policy.permit import Permit
 
 # What OpenAI and Anthropic call the ordinary tier, or the choice of one of their own.
@@ -41,6 +42,10 @@ def plan(permit: Permit, draw: float, today: date) -> Plan | Refusal:
         if permit.provider is None:
             return Refusal(Reason.NO_PROVIDER, "No provider serves this call.", rule=permit.rule)
         return Plan((Attempt(permit.provider),))
+    if (decided := permit.decided) is not None and "service_tier" not in permit.ask.fields:
+        versions, plans = decided.routes.get(today) or _routes(permit, decided, today)
+        if versions:
+            return plans[weighted(versions, draw).name if len(versions) > 1 else versions[0].name]
     model, rest = permit.models[0]
     versions = eligible(permit.policy, model, permit.require)
     if permit.ask.version is not None:
@@ -50,10 +55,24 @@ def plan(permit: Permit, draw: float, today: date) -> Plan | Refusal:
         return Refusal(
             Reason.NO_PROVIDER, f"No permitted provider offers the model '{model.name}'{wanted}.", "model", permit.rule
         )
-    chosen = weighted(versions, draw)
+    return _plan(permit, weighted(versions, draw), rest, today)
+
+
+def _plan(permit: Permit, chosen: Version, rest: str, today: date) -> Plan:
     upstream = rest if chosen.model == "*" else chosen.model
     price = permit.policy.price(chosen.provider, upstream, today, asked_tier(permit))
     return Plan((Attempt(chosen.provider, upstream, chosen.name, permit.ask.model, price),))
+
+
+def _routes(permit: Permit, decided: Decided, today: date) -> tuple[tuple[Version, ...], Mapping[str, Plan]]:
+    """The versions that may answer calls like this one, and their plans; kept with what was decided of it."""
+    (model, rest), wanted = permit.models[0], permit.ask.version
+    versions = eligible(permit.policy, model, permit.require)
+    versions = tuple(version for version in versions if wanted is None or version.name == wanted)
+    routes = versions, {version.name: _plan(permit, version, rest, today) for version in versions}
+    decided.routes.clear()
+    decided.routes[today] = routes
+    return routes
 
 
 def asked_tier(permit: Permit) -> str | None:
