@@ -57,7 +57,7 @@ local function standing(reply)
       if limit[1] == 'b' then
         local level = leak(states[i], limit[2], limit[3], now)
         reply[#reply + 1] = math.floor((limit[4] * TICK - level) / TICK)
-        reply[#reply + 1] = limit[3] > 0 and math.ceil(level / limit[3]) or 0
+        reply[#reply + 1] = limit[3] > 0 and math.ceil(level / pace(states[i], limit[2], limit[3])) or 0
       else
         reply[#reply + 1] = limit[3] - (in_use(states[i], limit))
         reply[#reply + 1] = 0
@@ -102,7 +102,7 @@ for i, scope in ipairs(scopes) do
       if wanted > burst or (over > 0 and amount == 0) then
         height = NEVER
       elseif over > 0 then
-        wait = math.ceil(over / amount)
+        wait = math.ceil(over / pace(state, unit, amount))
         height = 1 + wait
       end
     else

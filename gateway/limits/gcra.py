@@ -3,7 +3,9 @@
 A bucket holds a *level*, counted in 1/60,000,000 of a token: a token that is admitted adds `TICK`, a microsecond takes
 away `rate` (tokens per minute). So any rate is exact: neither 7 per minute nor 100,000,000 rounds. A claim fits while
 the level stays within `burst`, hence tokens admitted in any time t ≤ burst + rate × t. (The level is GCRA's
-"theoretical arrival time − now" in tokens instead of seconds, so a changed rate keeps what was taken.)
+"theoretical arrival time − now" in tokens instead of seconds, so a changed rate keeps what was taken.) A bucket leaks
+by the rate of its last claim until the next one: a limit that an admin lowers finds a key that was idle empty, and one
+that is raised gives nothing for the time before.
 
 A refund must not over-admit. The level is max over j of (what was taken since the j-th claim − what leaked since).
 Giving back r of claim i lowers the terms j ≤ i by r and none of the others, and those are at most what was taken
@@ -20,16 +22,20 @@ TICK = 60_000_000  # of a level, per token: µs per minute
 
 @dataclass(slots=True)
 class Bucket:
-    """`at` in µs; `gross` in tokens; `rate` is the last one it was used with."""
+    """`at` in µs; `gross` in tokens; `rate` is that of the last claim."""
 
     level: int = 0
     at: int = 0
     gross: int = 0
     rate: int = 0
 
+    def pace(self, rate: int) -> int:
+        """The rate that it leaks by until its next claim."""
+        return self.rate or rate
+
     def leak(self, rate: int, now: int) -> int:
         """The level at `now`; nothing changes. A clock that went back leaks nothing."""
-        return max(0, self.level - max(0, now - self.at) * rate)
+        return max(0, self.level - max(0, now - self.at) * self.pace(rate))
 
     def take(self, cost: int, rate: int, now: int) -> int:
         """Add a cost in tokens, whether it fits or not; the mark to refund it by."""

@@ -201,7 +201,7 @@ class Ledger:
             if (
                 not state.periods
                 and not state.raised
-                and not any(one.leak(one.rate, now) for one in state.buckets.values())
+                and not any(one.leak(0, now) for one in state.buckets.values())
             ):
                 del self.counters[scope]
         return not self.counters
@@ -276,8 +276,8 @@ class Ledger:
     def _refused(self, scope: Scope, limit: Limit, wanted: int, current: int, now: int) -> tuple[int, int | None]:
         """(rank, µs to wait): rank 0 where it fits, else the higher the longer it takes."""
         if limit.window is Window.MINUTE:
-            level = self._level(scope, limit, now)
-            delay = wait(level, wanted, limit.amount, burst_of(limit))
+            level, pace = self._level(scope, limit, now)
+            delay = wait(level, wanted, pace, burst_of(limit))
             return (NEVER, None) if delay is None else (0, None) if delay == 0 else (1 + delay, delay)
         if wanted > limit.amount:
             return NEVER, None
@@ -296,7 +296,7 @@ class Ledger:
         if state is None:
             return 0, 0
         if limit.window is Window.MINUTE:
-            return -(-self._level(scope, limit, now) // TICK), 0
+            return -(-self._level(scope, limit, now)[0] // TICK), 0
         if limit.window is Window.OPEN:
             return state.open, 0
         current = state.periods.get(limit.window)
@@ -305,18 +305,19 @@ class Ledger:
         reserved = current.reserved.get(limit.unit, 0)
         return current.used.get(limit.unit, 0) + reserved, reserved
 
-    def _level(self, scope: Scope, limit: Limit, now: int) -> int:
+    def _level(self, scope: Scope, limit: Limit, now: int) -> tuple[int, int]:
+        """(level, the rate that it leaks by; 0 where the limit is 0)"""
         state = self.counters.get(scope.id)
         bucket = state.buckets.get(limit.unit) if state is not None else None
-        return 0 if bucket is None else bucket.leak(limit.amount, now)
+        if bucket is None:
+            return 0, limit.amount
+        return bucket.leak(limit.amount, now), bucket.pace(limit.amount) if limit.amount else 0
 
     def _remaining(self, scope: Scope, limit: Limit, now: int) -> Remaining:
         limit = self._bound(scope, limit, now)
         if limit.window is Window.MINUTE:
-            level = self._level(scope, limit, now)
-            return Remaining(
-                scope.id, limit, remaining(level, burst_of(limit)), full_after(level, limit.amount) / MICRO
-            )
+            level, pace = self._level(scope, limit, now)
+            return Remaining(scope.id, limit, remaining(level, burst_of(limit)), full_after(level, pace) / MICRO)
         left = limit.amount - self._current(scope, limit, now)[0]
         if limit.window not in (Window.DAY, Window.MONTH):
             return Remaining(scope.id, limit, left, None)

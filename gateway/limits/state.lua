@@ -1,7 +1,7 @@
 -- What admit.lua and settle.lua share; it stands in front of both. The rules are those of ledger.py and gcra.py.
 --
--- A scope's state is one hash. Buckets: l<unit> level, a<unit> µs of the level, g<unit> tokens ever taken. f: open
--- leases. A calendar window (d, m, a): <window> its label, <window><unit>u used, <window><unit>r reserved.
+-- A scope's state is one hash. Buckets: l<unit> level, a<unit> µs of the level, v<unit> the rate from then on, g<unit>
+-- tokens ever taken. f: open leases. A calendar window (d, m, a): <window> its label, <window><unit>u used, <window><unit>r reserved.
 -- <scope>:<window><label> holds what was charged to an elapsed period. Units: r requests, t tokens, u nano-USD.
 -- w<window><unit> how many `warn_at` shares were told. Exceptions of a limit (exceptions.py): x<kind><unit> the amount
 -- it is raised to, X… until when; y<kind><unit> what it has on top, Y… until when; e the last end of all of them.
@@ -32,9 +32,15 @@ local function clock(given)
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
+-- A bucket leaks by the rate of its last claim until the next one (gcra.py).
+local function pace(state, unit, rate)
+  local last = state['v' .. unit] or 0
+  return last > 0 and last or rate
+end
+
 local function leak(state, unit, rate, now)
   local elapsed = math.max(0, now - (state['a' .. unit] or 0))
-  return math.max(0, (state['l' .. unit] or 0) - elapsed * rate)
+  return math.max(0, (state['l' .. unit] or 0) - elapsed * pace(state, unit, rate))
 end
 
 -- A limit's amount and burst as they hold now, and until when an exception has it so (0: none has).
@@ -69,6 +75,9 @@ end
 local function take(state, changes, unit, rate, cost, now)
   put(state, changes, 'l' .. unit, leak(state, unit, rate, now) + cost * TICK)
   put(state, changes, 'a' .. unit, math.max(state['a' .. unit] or 0, now))
+  if state['v' .. unit] ~= rate then
+    put(state, changes, 'v' .. unit, rate)
+  end
   put(state, changes, 'g' .. unit, (state['g' .. unit] or 0) + cost)
   return state['g' .. unit]
 end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,9 +66,32 @@ async def test_a_rate_below_what_is_used_drains_first(store: LimitStore, clock: 
     lowered = scope("key:a", limit("rpm", 30))
     denial = await store.admit(claim("s", lowered))
     assert isinstance(denial, Denial)
-    assert denial.retry_after == 62.0  # 31 of the 60 must have drained, at 30 a minute
-    clock.at += 62
+    assert denial.retry_after == 31.0  # 31 of the 60 must have drained, as fast as they were admitted
+    clock.at += 31
     assert isinstance(await store.admit(claim("t", lowered)), Lease)
+    denial = await store.admit(claim("u", lowered))
+    assert isinstance(denial, Denial)
+    assert denial.retry_after == 2.0  # 30 a minute from now on
+
+
+async def test_a_rate_that_is_lowered_finds_an_idle_key_empty(store: LimitStore, clock: trial.TurnedClock) -> None:
+    for number in range(6):
+        assert isinstance(await store.admit(claim(f"r{number}", scope("key:a", limit("rpm", 60)))), Lease)
+    clock.at += 10
+    lowered = scope("key:a", limit("rpm", 3))
+    assert await left(store, lowered) == [3]
+    for number in range(3):
+        assert isinstance(await store.admit(claim(f"s{number}", lowered)), Lease)
+    assert isinstance(await store.admit(claim("t", lowered)), Denial)
+
+
+async def test_a_rate_that_was_nothing_and_is_raised_drains(store: LimitStore, clock: trial.TurnedClock) -> None:
+    nothing = scope("key:a", replace(limit("rpm", 0), burst=2))
+    for number in range(2):
+        assert isinstance(await store.admit(claim(f"r{number}", nothing)), Lease)
+    raised = scope("key:a", replace(limit("rpm", 60), burst=2))
+    clock.at += 1
+    assert isinstance(await store.admit(claim("s", raised)), Lease)
 
 
 async def test_a_change_of_time_zone_keeps_what_was_spent(store: LimitStore, clock: trial.TurnedClock) -> None:
