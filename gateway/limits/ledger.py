@@ -198,11 +198,7 @@ class Ledger:
         if self.leases or self.tombs or self.usage.days or self.exemptions:
             return False  # INVARIANT: a lease or tombstone holds marks of buckets, which must not begin again
         for scope, state in tuple(self.counters.items()):
-            if (
-                not state.periods
-                and not state.raised
-                and not any(one.leak(0, now) for one in state.buckets.values())
-            ):
+            if not state.periods and not state.raised and not any(one.leak(0, now) for one in state.buckets.values()):
                 del self.counters[scope]
         return not self.counters
 
