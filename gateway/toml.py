@@ -84,7 +84,9 @@ def _mistakes(file: str, text: str) -> list[Mistake]:
             number = min(number, len(lines))
             if not lines[number - 1].strip() and number > 1:  # the mistake is that a line ended too early
                 number -= 1
-            found.append(Mistake(file, number, f"not valid TOML: {_words(what)}", _hint(what, lines[number - 1])))
+            words = _again(lines, number) if _AGAIN.search(what) else ""
+            words = words or f"not valid TOML: {_words(what)}"
+            found.append(Mistake(file, number, words, _hint(what, lines[number - 1])))
             broken = lines[number - 1]
             if not broken.strip():
                 break
@@ -97,12 +99,34 @@ def _mistakes(file: str, text: str) -> list[Mistake]:
     return found
 
 
+_AGAIN = re.compile("overwrite|twice|mutate immutable|redefine")  # what tomllib says of what is there already
+
+
+def _again(lines: list[str], number: int) -> str:
+    """What the key or the table on a line is called, and where it stood first; "" where that cannot be told."""
+    before = _places("\n".join(lines[: number - 1]).encode("utf-8", "surrogatepass"))
+    header = lines[number - 1].lstrip().startswith("[")
+    # The line alone, under the headers that it stands under: what is at its number then is what it says.
+    kept = [line if line.lstrip().startswith("[") and not header else "" for line in lines[: number - 1]]
+    alone = _places("\n".join([*kept, lines[number - 1]]).encode("utf-8", "surrogatepass"))
+    here = max((loc for loc, line in alone.items() if line == number), key=len, default=())
+    around = max(
+        (loc for loc, line in alone.items() if line < number), key=lambda loc: (alone[loc], len(loc)), default=()
+    )
+    while here and here not in before:
+        here = here[:-1]
+    if not here or (not header and len(here) <= len(around)):
+        return ""
+    name = ".".join(str(part) for part in here if not isinstance(part, int)) if header else here[-1]
+    return f"{name} is defined twice, first at line {before[here]}"
+
+
 def _words(what: str) -> str:
     return what[0].lower() + what[1:200].replace("\n", " ") if what else "it cannot be read"
 
 
 def _hint(what: str, line: str) -> str:
-    if "overwrite" in what or "twice" in what:
+    if _AGAIN.search(what):
         return "each key and each table once in a file"
     if "Invalid value" in what or "Unescaped" in what:
         return 'strings in quotes ("…"), true, false, numbers, dates, [arrays], {tables}'

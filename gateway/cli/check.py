@@ -52,7 +52,7 @@ def summary(policy: PolicySet) -> str:
     """One line on a policy set that is in order."""
     parts = (
         (len(policy.keys), "key"),
-        (len(policy.models) + len(policy.wildcards), "model"),
+        (policy.model_count, "model"),
         (len(policy.providers), "provider"),
         (len(policy.rules), "rule"),
     )

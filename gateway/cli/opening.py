@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def read_policy_set(folder: Path, providers: Mapping[str, ProviderFacts]) -> Ope
         files = read_policies(folder)
     except Unreadable as error:
         return Opened({}, None, (error.mistake,), ())
-    policy, mistakes, warnings = compile_policies(files, providers)
+    policy, mistakes, warnings = compile_policies(files, providers, time.time())
     return Opened(files, policy, tuple(mistakes), tuple(warnings))
 
 

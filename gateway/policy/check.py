@@ -1,4 +1,4 @@
-"""What tables must agree on with each other, once each is right by itself. Pure.
+"""What tables must agree on with each other, in all that can be read of each. Pure.
 
 Where a file could not be read, what it would have defined is not called unknown: one mistake, not a hundred.
 """
@@ -133,7 +133,7 @@ def _keys(entries: Entries) -> Iterator[Mistake]:
     digests: dict[bytes, Entry] = {}
     for name, entry in entries.good("keys"):
         table = entry.table
-        if (table.hash is None) == (not table.secrets):
+        if (table.hash is None) == (not table.secrets) and entry.read("hash", "secrets"):
             what = "has both hash and secrets" if table.secrets else "has no hash"
             yield entry.mistake(what, 'hash = "sha256:…" or, to rotate, secrets = [{ id, hash, expires }, …]')
         if len(table.secrets) > 2:
@@ -144,9 +144,10 @@ def _keys(entries: Entries) -> Iterator[Mistake]:
             yield _unknown(entry, "team", table.team, entries.named["teams"], "team")
         yield from _tenant_of(entries, entry)
         key_id = table.id or name
-        if key_id in ids:
+        if key_id in ids and entry.read("id"):
             yield entry.mistake(f"has the id of {_place(ids[key_id])}", "an id of its own: counters follow it", "id")
-        ids.setdefault(key_id, entry)
+        if entry.read("id"):
+            ids.setdefault(key_id, entry)
         for index, digest in enumerate([table.hash] if table.hash is not None else [one.hash for one in table.secrets]):
             if digest in digests:
                 at = ("hash",) if table.hash is not None else ("secrets", index, "hash")
@@ -164,6 +165,7 @@ def _tenant_of(entries: Entries, entry: Entry) -> Iterator[Mistake]:
         tenant is not None
         and team is not None
         and team.table is not None
+        and team.read("tenant")
         and (team.table.tenant or DEFAULT_TENANT) != tenant
     ):
         yield entry.mistake(
@@ -183,7 +185,7 @@ def _model(entries: Entries, providers: Mapping[str, ProviderFacts], name: str, 
         yield entry.mistake("has a name that it may not have", "a * only at the end, no @ at the start")
     if table.versions and (table.provider is not None or table.model is not None):
         yield entry.mistake("has versions and a provider of its own", "one of both")
-    if not table.versions and table.provider is None:
+    if not table.versions and table.provider is None and entry.read("provider", "versions"):
         yield entry.mistake("has no provider", 'provider = "…" and model = "…", or [[models.NAME.versions]]')
     if table.provider is not None:
         yield from _provider(providers, entry, table.provider, "provider")
@@ -193,7 +195,7 @@ def _model(entries: Entries, providers: Mapping[str, ProviderFacts], name: str, 
         if version.name in names:
             yield entry.mistake("is the name of two versions", "a name for each", "versions", index, "name")
         names.add(version.name)
-    if table.versions and sum(version.weight for version in table.versions) == 0:
+    if table.versions and entry.read("versions") and sum(version.weight for version in table.versions) == 0:
         yield entry.mistake("has no version with a weight above 0", "a weight of at least 1 in one of them", "versions")
     for index, fallback in enumerate(table.fallback):
         if entries.whole and not _model_known(entries, fallback):
@@ -232,10 +234,12 @@ def _prices(entries: Entries, providers: Mapping[str, ProviderFacts]) -> Iterato
         row = entry.table
         if row is None:
             continue
-        if row.provider not in PRICED_AHEAD:
+        if row.provider not in PRICED_AHEAD and entry.read("provider"):
             yield from _provider(providers, entry, row.provider, "provider")
         if "*" in row.model[:-1]:
             yield entry.mistake("has a * inside", "a * only at the end of a model's name", "model")
+        if not entry.read("provider", "model", "tier", "since"):
+            continue
         first = rows.setdefault((row.provider, row.model, row.tier, row.since), entry)
         if first is not entry:
             what = f"prices what {first.document.file}:{first.line()} prices"
@@ -253,7 +257,8 @@ def _profile(entry: Entry) -> Iterator[Mistake]:
     table = entry.table
     own = {pattern.entity for pattern in table.patterns} | {word.entity for word in table.deny}
     for index, entity in enumerate(table.entities):
-        if entity in ENTITIES or entity in own or table.presidio is not None:  # what a model finds, it says itself
+        if entity in ENTITIES or entity in own or table.presidio is not None or not entry.read("presidio"):
+            # What a model finds, it says itself.
             continue
         if entity in NAMED_ENTITIES:
             yield entry.mistake(
@@ -262,10 +267,11 @@ def _profile(entry: Entry) -> Iterator[Mistake]:
             )  # fmt: skip
         else:
             yield _unknown(entry, "entity", entity, ENTITIES | own, "entities", index)
-    if not table.entities and not own:
+    complete = entry.read("entities", "patterns", "deny")
+    if not table.entities and not own and complete:
         yield entry.mistake("looks for nothing", "at least one entity, pattern or word", "entities")
     found = {*table.entities, *own}
     for where, names in (("actions", table.actions), ("scores", table.scores)):
         for name in names:
-            if name not in found:
+            if name not in found and complete:
                 yield _unknown(entry, "entity", name, found, where, name)

@@ -229,6 +229,11 @@ class PolicySet:
     )  # seen
     decided: dict[Alike, Decided] = field(default_factory=dict, init=False, compare=False, repr=False)
 
+    @property
+    def model_count(self) -> int:
+        """Of exact names and of wildcards: what `gateway check` and a reload both say."""
+        return len(self.models) + len(self.wildcards)
+
     def model(self, name: str) -> tuple[Model, str] | None:
         """The model for a name, and what a wildcard's `*` stands for (else ""). None: nothing knows the name."""
         found = self.models.get(name)

@@ -10,23 +10,34 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from gateway.errors import Rule
+from gateway.limits.scopes import BUDGETS, RATE_LIMITS
 from gateway.policy.near import suggestion
 from gateway.policy.price_table import PriceTable
+from gateway.policy.readable import as_written, readable
 from gateway.policy.schema import SECTIONS, TOP, Defaults, Table
 from gateway.toml import Document, Loc, Mistake, parse
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One table as written: where it stands, and what it says (None: it is wrong, which has been said)."""
+    """One table as written: where it stands, and what it says, without what is wrong in it and has been said (None:
+    nothing of it can be read). `unread`: the places of that."""
 
     document: Document
     loc: Loc
     table: Any
+    unread: frozenset[Loc] = frozenset()
 
     def line(self, *more: str | int) -> int:
         """The line of something in it."""
-        return self.document.line((*self.loc, *more)) or 1
+        return self.document.line((*self.loc, *as_written(more, self.unread))) or 1
+
+    def read(self, *keys: str) -> bool:
+        """Whether `keys` say what is written: none of them, nor a misspelt one, was left out."""
+        wrong = {str(loc[0]) for loc in self.unread if loc}
+        return not any(
+            key in keys or (key not in type(self.table).model_fields and suggestion(key, keys)) for key in wrong
+        )
 
     @property
     def written(self) -> Any:
@@ -38,7 +49,8 @@ class Entry:
 
     def mistake(self, what: str, allowed: str, *more: str | int) -> Mistake:
         """A mistake at something in it."""
-        return Mistake(self.document.file, self.line(*more), f"{dotted((*self.loc, *more))} {what}", allowed)
+        named = dotted((*self.loc, *as_written(more, self.unread)))
+        return Mistake(self.document.file, self.line(*more), f"{named} {what}", allowed)
 
 
 @dataclass(slots=True)
@@ -51,7 +63,7 @@ class Entries:
     whole: bool = True
 
     def good(self, section: str) -> Iterator[tuple[str, Entry]]:
-        """Those of a section that are right by themselves, by name: the order of files means nothing."""
+        """Those of a section that can be read, if only in part, by name: the order of files means nothing."""
         for name, entry in sorted(self.named[section].items()):
             if entry.table is not None:
                 yield name, entry
@@ -118,16 +130,16 @@ def _section(entries: Entries, document: Document, section: str, value: Any) -> 
             yield wrong((section,), "prices is not an array of tables", "[[prices]] before each row")
             return
         for index, row in enumerate(value):
-            table, mistakes = _table(document, (section, index), row, PriceTable)
+            entry, mistakes = _table(document, (section, index), row, PriceTable)
             yield from mistakes
-            entries.prices.append(Entry(document, (section, index), table))
+            entries.prices.append(entry)
     elif section == "defaults":
-        table, mistakes = _table(document, (section,), value, Defaults)
+        entry, mistakes = _table(document, (section,), value, Defaults)
         yield from mistakes
         if entries.defaults is not None:
             other = entries.defaults
             yield wrong((section,), f"defaults stands also in {other.document.file}:{other.line()}", "one such table")
-        entries.defaults = Entry(document, (section,), table)
+        entries.defaults = entry
     elif not isinstance(value, dict):
         yield wrong((section,), f"{section} is not a table", f"[{section}.NAME]")
     else:
@@ -141,18 +153,20 @@ def _named(entries: Entries, document: Document, loc: tuple[str, str], value: An
         what = f"{dotted(loc)} stands also in {other.document.file}:{other.line()}"
         yield Mistake(document.file, document.line(loc) or 1, what, "each name in one file")
         return
-    table, mistakes = _table(document, loc, value, SECTIONS[section])
+    entry, mistakes = _table(document, loc, value, SECTIONS[section])
     yield from mistakes
-    entries.named[section][name] = Entry(document, loc, table)
+    entries.named[section][name] = entry
 
 
-def _table(document: Document, loc: Loc, value: Any, shape: type[Table]) -> tuple[Table | None, list[Mistake]]:
+def _table(document: Document, loc: Loc, value: Any, shape: type[Table]) -> tuple[Entry, list[Mistake]]:
     if not isinstance(value, dict):
-        return None, [Mistake(document.file, document.line(loc) or 1, f"{dotted(loc)} is not a table", "key = value")]
+        wrong = Mistake(document.file, document.line(loc) or 1, f"{dotted(loc)} is not a table", "key = value")
+        return Entry(document, loc, None), [wrong]
     try:
-        return shape.model_validate(value), []
+        return Entry(document, loc, shape.model_validate(value)), []
     except ValidationError as error:
-        return None, [_said(document, loc, shape, one) for one in error.errors(include_url=False)]
+        said = [_said(document, loc, shape, one) for one in error.errors(include_url=False)]
+        return Entry(document, loc, *readable(value, shape, error)), said
 
 
 def _said(document: Document, loc: Loc, shape: type[Table], error: Any) -> Mistake:
@@ -166,7 +180,8 @@ def _said(document: Document, loc: Loc, shape: type[Table], error: Any) -> Mista
         case "extra_forbidden":
             known = _keys_at(shape, inner[:-1])
             around = dotted((*loc, *inner[:-1]))
-            what = f"unknown key '{inner[-1]}' in {around}{suggestion(str(inner[-1]), known)}"
+            near = _beside(inner) or suggestion(str(inner[-1]), known)
+            what = f"unknown key '{inner[-1]}' in {around}{near}"
             allowed = ", ".join(sorted(known))
         case "missing":
             line = document.line((*loc, *inner[:-1])) or 1
@@ -184,6 +199,8 @@ def _said(document: Document, loc: Loc, shape: type[Table], error: Any) -> Mista
         case "dict_type" | "model_type" | "model_attributes_type":
             known = _keys_at(shape, inner)
             what = f"{name} is not a table"
+            if inner and inner[-1] == "disabled":
+                return Mistake(document.file, line, what, 'disabled = { reason = "…" }, with until = … if it is to end')
             allowed = f"a table with: {', '.join(sorted(known))}" if known else "a table: { key = value }"
         case "int_type" | "int_from_float":
             what, allowed = f"{name} is not an integer", "an integer"
@@ -192,6 +209,13 @@ def _said(document: Document, loc: Loc, shape: type[Table], error: Any) -> Mista
         case _:
             what, allowed = f"{name} is wrong: {error['msg']}", ""
     return Mistake(document.file, line, what, allowed)
+
+
+def _beside(inner: Loc) -> str:
+    """Where a limit belongs that stands in the other of the two tables."""
+    kinds = {"limits": ("budget", BUDGETS), "budget": ("limits", RATE_LIMITS)}
+    there = kinds.get(str(inner[-2])) if len(inner) > 1 else None
+    return f": it stands in `{there[0]}`" if there is not None and inner[-1] in there[1] else ""
 
 
 def _allowed_for(key: str) -> str:

@@ -123,7 +123,7 @@ class PolicyFiles:
         self.degraded = ()
         self.reloads_ok += 1
         if policy.hash != self.current.hash or policy != self.current:
-            log.info("policies reloaded", policy=policy.hash[:12], keys=len(policy.keys), models=len(policy.models))
+            log.info("policies reloaded", policy=policy.hash[:12], keys=len(policy.keys), models=policy.model_count)
             self._adopt(policy)
         return ()
 

@@ -12,11 +12,15 @@ from gateway.policy.decide import may_use
 
 def warnings(policy: PolicySet, now: float | None) -> Iterator[str]:
     """One line each, as `file:line: what`. `now` in Unix seconds; None: expiry is not looked at."""
+    told: dict[str, None] = {}
     for key in policy.keys.values():
         if not key.models[0]:
             yield _said(key, f"keys.{key.name} names no models and may use none")
-        if now is not None and _expired(key, datetime.fromtimestamp(now, UTC)):
-            yield _said(key, f"keys.{key.name} has expired: it is refused with 401")
+        if now is not None and (since := _expired(key, datetime.fromtimestamp(now, UTC))) is not None:
+            yield _said(key, f"keys.{key.name} has expired, at {since.isoformat()}: it is refused with 401")
+        for warning in _matching_nothing(policy, key):
+            told.setdefault(warning)  # a team's is the same for each of its keys
+    yield from told
     yield from _not_offered(policy)
     for model in (*policy.models.values(), *policy.wildcards):
         yield from _unpriced(policy, model)
@@ -39,10 +43,28 @@ def _not_offered(policy: PolicySet) -> Iterator[str]:
         yield _said(models[0], f"{named} {verb} providers ({providers}) none has its key")
 
 
-def _expired(key: Key, at: datetime) -> bool:
+def _matching_nothing(policy: PolicySet, key: Key) -> Iterator[str]:
+    """Patterns with a * that no model fits. A name without one is checked before: it is a mistake. Under a wildcard
+    model any name may come."""
+    for group, rule in zip(key.models, key.model_rules, strict=False):
+        for pattern in group:
+            start = pattern.removesuffix("*")
+            if start in ("", pattern) or any(name.startswith(start) for name in policy.models):
+                continue
+            if not any(_meet(start, model.name[:-1]) for model in policy.wildcards):
+                yield f"{rule.file}:{rule.line}: {rule.path}: no model fits the pattern '{pattern}'"
+
+
+def _meet(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+def _expired(key: Key, at: datetime) -> datetime | None:
+    """When it expired, or the last of its secrets did."""
     if key.expires is not None and key.expires <= at:
-        return True
-    return all(secret.expires is not None and secret.expires <= at for secret in key.secrets)
+        return key.expires
+    ends = [secret.expires for secret in key.secrets if secret.expires is not None and secret.expires <= at]
+    return max(ends) if ends and len(ends) == len(key.secrets) else None
 
 
 def _unpriced(policy: PolicySet, model: Model) -> Iterator[str]:

@@ -79,6 +79,20 @@ def test_warnings_are_no_mistakes(tmp_path: Path) -> None:
     ) in lines
 
 
+def test_an_expired_key_and_a_pattern_that_nothing_fits_are_warned_of(tmp_path: Path) -> None:
+    policies = POLICIES.replace('models = ["chat"]', 'models = ["chat", "gtp-*"]\nexpires = 2020-01-01')
+    code, lines = check(tmp_path, "", policies + '[models."gpt-*"]\nprovider = "echo"\n')
+    assert code == 0
+    assert (
+        "warning: policies/keys.toml:1: keys.bot has expired, at 2020-01-01T00:00:00+00:00: it is refused with 401"
+        in lines
+    )
+    assert "warning: policies/keys.toml:4: keys.bot.models: no model fits the pattern 'gtp-*'" in lines
+    assert ", 2 models, " in lines[-1], "wildcards count, as they do in the line of a reload"
+    code, lines = check(tmp_path, "", policies.replace("gtp-*", "gpt-5*") + '[models."gpt-*"]\nprovider = "echo"\n')
+    assert not any("fits the pattern" in line for line in lines)
+
+
 def test_settings_that_cannot_be_read_say_why_the_policies_were_not(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "none.toml")])
     assert result.exit_code == 1

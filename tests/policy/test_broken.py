@@ -26,7 +26,23 @@ def mistakes(files: dict[str, str]) -> list[Mistake]:
 BROKEN: list[tuple[str, str, int, str, str]] = [
     ("no TOML", "[keys.bot\nid = 1\n", 1, "not valid TOML", "[table.name]"),
     ("no value", "schema = 1\n[keys.bot]\nid =\n", 3, "not valid TOML", "strings in quotes"),
-    ("a key twice", f'[keys.bot]\n{H}\nid = "a"\nid = "b"\n', 4, "not valid TOML", "once"),
+    ("a key twice", f'[keys.bot]\n{H}\nid = "a"\nid = "b"\n', 4, "id is defined twice, first at line 3", "once"),
+    (
+        "a table after a line of it", f"[keys.bot]\n{H}\nlimits = {{ requests_per_minute = 5 }}\n[keys.bot.limits]\n",
+        4, "keys.bot.limits is defined twice, first at line 3", "once",
+    ),
+    (
+        "a line of what is whole", f"[keys.bot]\n{H}\nlimits = {{ }}\nlimits.requests_per_minute = 5\n",
+        4, "limits is defined twice, first at line 3", "once",
+    ),
+    (
+        "a budget among the limits", f"[keys.bot]\n{H}\nlimits = {{ usd_per_month = 4 }}\n",
+        3, "'usd_per_month' in keys.bot.limits: it stands in `budget`", "requests_per_minute",
+    ),
+    (
+        "a limit among the budgets", f"[keys.bot]\n{H}\nbudget.tokens_per_minute = 4\n",
+        3, "'tokens_per_minute' in keys.bot.budget: it stands in `limits`", "usd_total",
+    ),
     ("another schema", "schema = 2\n", 1, "schema", "1"),
     ("a misspelt table", "[kyes.bot]\n", 1, "unknown table 'kyes', did you mean 'keys'?", "keys"),
     ("a misspelt key", f"[keys.bot]\n{H}\nmodles = []\n", 3, "'modles' in keys.bot, did you mean 'models'?", "models"),
@@ -168,7 +184,10 @@ BROKEN: list[tuple[str, str, int, str, str]] = [
     ("an unknown zone", '[tenants.a]\ntime_zone = "Europe/Berln"\n', 2, "did you mean 'Europe/Berlin'?", "UTC"),
     ("a zone above all", '[tenants.a]\ntime_zone = "../etc/passwd"\n', 2, "is no time zone", "UTC"),
     ("disabled without why", f"[keys.bot]\n{H}\ndisabled = {{ }}\n", 3, "disabled.reason is missing", "reason ="),
-    ("disabled as a flag", f"[keys.bot]\n{H}\ndisabled = true\n", 3, "disabled is not a table", "reason"),
+    (
+        "disabled as a flag", f"[keys.bot]\n{H}\ndisabled = true\n",
+        3, "disabled is not a table", 'disabled = { reason = "…" }',
+    ),
     (
         "disabled until a text", f'[keys.bot]\n{H}\ndisabled = {{ reason = "x", until = "soon" }}\n',
         3, "until is a text", "2027-01-01T00:00:00Z",
@@ -293,6 +312,67 @@ def test_all_mistakes_of_a_folder_come_in_one_run() -> None:
         ("redaction.toml", 3), ("broken.toml", 1), ("broken.toml", 4),
     ]:  # fmt: skip
         assert place in places, "\n".join(map(str, found))
+
+
+def test_a_mistake_of_shape_hides_no_reference() -> None:
+    """What is left of a table is held against the others, and lines are those of the file."""
+    text = f"""\
+[keys.bot]
+{H}
+expires = "soon"
+endpoints = ["chta"]
+team = "nope"
+redaction = "none-such"
+models = [
+  7,
+  "gone",
+]
+[teams.t]
+tenant = "nobody"
+limits.requests_per_minute = 0
+[[models.m.versions]]
+name = "a"
+provider = "up"
+[[models.m.versions]]
+name = "b"
+provider = "down"
+model = "x"
+[redaction.r]
+entities = [1, "EMIAL"]
+action = "hide"
+[[prices]]
+provider = "nope"
+model = "x"
+input = 1
+[defaults]
+redaction = "none-such"
+limits.requests_per_minute = 0
+"""
+    found = mistakes({"p.toml": text})
+    assert [one.line for one in found] == [3, 4, 5, 6, 8, 9, 12, 13, 14, 19, 22, 22, 23, 24, 25, 29, 30], "\n".join(
+        map(str, found)
+    )
+    said = "\n".join(map(str, found))
+    for words in (
+        "keys.bot.team names the team 'nope'", "keys.bot.models[1] names the model 'gone'",
+        "models.m.versions[1].provider names the provider 'down'", "redaction.r.entities[1] names the entity 'EMIAL'",
+        "teams.t.tenant names the tenant 'nobody'", "prices[0].provider names the provider 'nope'",
+    ):  # fmt: skip
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[keys.bot]\nhash = "canary"\n',
+        f"[keys.bot]\nhsah = 1\nlabels = {{}}\n[keys.other]\n{H}\n",
+        '[models.m]\nprovider = 1\n[keys.k]\nhash = "sha256:' + "2" * 64 + '"\nmodels = ["m"]\n',
+        '[redaction.r]\nentities = "URL"\nactions = { URL = "mask" }\n',
+        f'[tenants.a]\n[teams.t]\ntenant = 1\n[keys.bot]\n{H}\nteam = "t"\ntenant = "a"\n',
+    ],
+)
+def test_what_could_not_be_read_is_not_called_missing_too(text: str) -> None:
+    assert len(found := mistakes({"p.toml": text})) == 1, found
 
 
 def test_what_a_broken_file_would_have_defined_is_not_unknown() -> None:
