@@ -87,6 +87,10 @@ lock: .cache/uv/bin/uv ## Resolve requirements/*.txt anew; a version moves only 
 		-o requirements/dev.txt
 	$(LOCK) $(if $(UPGRADE),--upgrade) --group clients -o requirements/clients.txt
 
+.PHONY: openapi
+openapi: $(VENV)/.dev ## Write docs/openapi.json anew, from the tables of paths
+	@$(VENV)/bin/python tools/openapi > docs/.openapi.json && mv docs/.openapi.json docs/openapi.json
+
 .PHONY: package
 package: $(VENV)/.dev ## Build the wheel into dist/
 	$(VENV)/bin/python -m hatchling build -t wheel

@@ -61,8 +61,8 @@ class Administering:
         if by not in BY:
             raise Unfit(f"usage is by {', '.join(BY)}")
         today = datetime.fromtimestamp(self._clock.now(), UTC).date()
-        first = day_of(since) if since else today.replace(day=1)
-        last = day_of(until) if until else date.max
+        first = day_of(since) if since is not None else today.replace(day=1)
+        last = day_of(until) if until is not None else date.max
         label = first.year * 10_000 + first.month * 100 + first.day
         rows = []
         for tenant in self._tenants(only if by == "tenant" else None):

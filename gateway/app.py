@@ -17,7 +17,6 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.administering import Administering
-from gateway.identity.admin import Right
 from gateway.identity.secrets import SECRET_BYTES, digest_of, new_secret
 from gateway.journey import Rooms
 from gateway.limits.answer import quantity
@@ -45,12 +44,12 @@ from gateway.redaction.conversations import Conversations
 from gateway.redaction.presidio import PresidioAnalyzer
 from gateway.redaction.redact import Redaction
 from gateway.redaction.sealed import Seal
-from gateway.server.admin import Route, Unwell, admin_app
+from gateway.server.admin import Unwell, admin_app
 from gateway.server.edge import Edge, Manners
 from gateway.server.health import Check, health_app
-from gateway.server.limit_routes import limit_routes
 from gateway.server.link import Report, Seat, Why
 from gateway.server.listeners import Bound, serve
+from gateway.server.routes import all_routes
 from gateway.settings.model import Kind, Settings
 from gateway.settings.model import Provider as ProviderSettings
 from gateway.stream.tunnel import Tunnels
@@ -246,7 +245,7 @@ class Gateway:
     async def _serve_admin(self) -> None:
         if self._settings.admin.enabled:
             limits = Administering(self._guarded, lambda: self.policies.current, self._clock)
-            routes = [*self._routes(), *limit_routes(limits, self._clock)]
+            routes = all_routes(self._status, self._in_force, self._read_again, limits, self._clock)
             await self._serve("admin", web.AppRunner(admin_app(routes, self._settings.admin.credentials())))
 
     async def _metrics_text(self) -> bytes:
@@ -283,47 +282,38 @@ class Gateway:
             Check("analysis", analysis),
         ]
 
-    def _routes(self) -> list[Route]:
-        read, everything = frozenset({Right.READ}), frozenset(Right)
+    async def _status(self) -> Mapping[str, Any]:
+        return {
+            "version": __version__,
+            "policy": self.policies.current.hash,
+            "policies_loaded_at": self.policies.loaded_at,
+            "degraded": [str(mistake) for mistake in self.policies.degraded],
+            "running": len(self._edge.running),
+            "settlements_waiting": self._settler.depth,
+            "store_away": self._guarded.away,
+        }
 
-        async def status() -> Mapping[str, Any]:
-            return {
-                "version": __version__,
-                "policy": self.policies.current.hash,
-                "policies_loaded_at": self.policies.loaded_at,
-                "degraded": [str(mistake) for mistake in self.policies.degraded],
-                "running": len(self._edge.running),
-                "settlements_waiting": self._settler.depth,
-                "store_away": self._guarded.away,
-            }
+    async def _in_force(self) -> Mapping[str, Any]:
+        current = self.policies.current
+        return {
+            "policy": current.hash,
+            "keys": [
+                {"name": key.name, "id": key.id, "team": key.team, "tenant": key.tenant, "rule": str(key.rule)}
+                for key in current.keys.values()
+            ],
+            "models": sorted([*current.models, *(model.name for model in current.wildcards)]),
+            "not_enforced": [str(rule) for rule in current.not_enforced],
+            "warnings": list(self.policies.warnings),
+        }
 
-        async def policies() -> Mapping[str, Any]:
-            current = self.policies.current
-            return {
-                "policy": current.hash,
-                "keys": [
-                    {"name": key.name, "id": key.id, "team": key.team, "tenant": key.tenant, "rule": str(key.rule)}
-                    for key in current.keys.values()
-                ],
-                "models": sorted([*current.models, *(model.name for model in current.wildcards)]),
-                "not_enforced": [str(rule) for rule in current.not_enforced],
-                "warnings": list(self.policies.warnings),
-            }
-
-        async def reload() -> Mapping[str, Any]:
-            mistakes = self.policies.reload()
-            if mistakes:
-                raise Unwell({"error": {"code": "not_reloaded", "message": "The files have mistakes; the last good set "
-                              "stays in force.", "mistakes": [str(mistake) for mistake in mistakes]}})  # fmt: skip
-            if self._seat is not None:
-                await self._seat.link.say(await self._report("reloaded"))
-            return {"policy": self.policies.current.hash}
-
-        return [
-            Route("GET", "/gateway/v1/admin/status", read, "how this process stands", status),
-            Route("GET", "/gateway/v1/admin/policies", read, "keys and models in force", policies),
-            Route("POST", "/gateway/v1/admin/reload", everything, "read the policy files again", reload),
-        ]
+    async def _read_again(self) -> Mapping[str, Any]:
+        mistakes = self.policies.reload()
+        if mistakes:
+            raise Unwell({"error": {"code": "not_reloaded", "message": "The files have mistakes; the last good set "
+                          "stays in force.", "mistakes": [str(mistake) for mistake in mistakes]}})  # fmt: skip
+        if self._seat is not None:
+            await self._seat.link.say(await self._report("reloaded"))
+        return {"policy": self.policies.current.hash}
 
     def _crossed(self, one: Crossed, claim: Claim) -> None:
         """A share of a limit (`warn_at`) was passed: one line in the log, one in the metrics."""

@@ -104,9 +104,11 @@ ANTHROPIC: Dialect = AnthropicDialect()
 _ANTHROPIC_NAMES = frozenset(("messages", "message_batches"))
 
 
-def dialect_of(endpoint: Endpoint | None) -> Dialect:
-    """The dialect that clients of an endpoint speak."""
-    anthropic = endpoint is not None and (endpoint.anthropic or endpoint.name in _ANTHROPIC_NAMES)
+def dialect_of(endpoint: Endpoint | None, *, anthropic: bool = False) -> Dialect:
+    """The dialect that a client speaks. `anthropic`: it says so itself, which is all there is where nothing is
+    served."""
+    if endpoint is not None:
+        anthropic = endpoint.anthropic or endpoint.name in _ANTHROPIC_NAMES
     return ANTHROPIC if anthropic else OPENAI
 
 

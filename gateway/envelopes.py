@@ -18,7 +18,8 @@ def refused(refusal: Refusal, request_id: str, dialect: Dialect = OPENAI) -> tup
     else:
         param = refusal.param
     body = dialect.envelope(wire, refusal.message, param, request_id)
-    return wire, retry_headers(wire, refusal.retry_after), body
+    allow = (("allow", ", ".join(refusal.allow)),) if refusal.allow else ()
+    return wire, (*allow, *retry_headers(wire, refusal.retry_after)), body
 
 
 def failed(failure: Failure, request_id: str, dialect: Dialect = OPENAI) -> tuple[Wire, Headers, bytes]:

@@ -114,6 +114,7 @@ class Refusal:
     rule: Rule | None = None
     retry_after: float | None = None  # seconds until the same request could pass; None: waiting does not help
     remaining: tuple[Remaining, ...] = ()  # how limits stand, for the headers
+    allow: tuple[str, ...] = ()  # the methods that would do, where the method is what is wrong
 
 
 class Failure(Exception):

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from gateway.dialects import Dialect, dialect_of
+from gateway.dialects import OPENAI, Dialect
 from gateway.endpoints import Endpoint
 from gateway.errors import ClientGone, Failure, Refusal
 from gateway.identity.principal import Principal
@@ -81,6 +81,7 @@ class Exchange(msgspec.Struct):
     policy: PolicySet
     phase: Phase = Phase.ARRIVED
     endpoint: Endpoint | None = None
+    dialect: Dialect = OPENAI  # whose words the client expects
     principal: Principal | None = None
     ask: Ask | None = None
     permit: Permit | None = None
@@ -144,11 +145,6 @@ class Exchange(msgspec.Struct):
             return ()
         self.charge = self.cost()
         return (("x-gateway-cost-usd", f"{self.charge.nano_usd / 1e9:.9f}"),)
-
-    @property
-    def dialect(self) -> Dialect:
-        """Whose words the client expects."""
-        return dialect_of(self.endpoint)
 
     @property
     def decision(self) -> str:

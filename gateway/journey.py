@@ -18,7 +18,8 @@ from typing import Protocol
 import msgspec
 from msgspec import structs
 
-from gateway.endpoints import Endpoint
+from gateway.dialects import dialect_of
+from gateway.endpoints import Endpoint, unserved
 from gateway.envelopes import failed, refused
 from gateway.errors import ClientGone, Failure, LateRefusal, ProviderFailure, Reason, Refusal, Stopping
 from gateway.exchange import Ending, Exchange, Phase
@@ -106,6 +107,7 @@ async def journey(arrival: Arrival, endpoint: Endpoint | None, reply: Reply, roo
     exchange = Exchange(
         arrival.request_id, arrival.received, rooms.clock.now(), arrival.method, arrival.path, arrival.peer,
         rooms.policies.current, endpoint=endpoint,
+        dialect=dialect_of(endpoint, anthropic="anthropic-version" in arrival.headers),
     )  # fmt: skip
     try:
         refusal = await _travel(exchange, arrival, endpoint, reply, rooms)
@@ -143,7 +145,7 @@ async def _travel(
     exchange.principal = principal
     exchange.enter(Phase.AUTHENTICATED)
     if endpoint is None:
-        return Refusal(Reason.UNKNOWN_PATH, f"Unknown request URL: {arrival.method} {arrival.path[:200]}.")
+        return unserved(arrival.method, arrival.path)
     if endpoint.shape == "key":
         await _show_key(exchange, principal, arrival, reply, rooms)
         return None

@@ -7,14 +7,33 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from gateway.administering import Administering, Kind, Unfit, audit, csv_lines, shown
+from gateway.administering import BY, Administering, Kind, Unfit, audit, csv_lines, shown
 from gateway.errors import StoreFailure
 from gateway.identity.admin import Right
 from gateway.ports import Clock
-from gateway.server.admin import Asked, Route, Told, Unwell, error_body
+from gateway.server.admin import Asked, Field, Route, Told, Unwell, error_body
 
 T = TypeVar("T")
 BASE = "/gateway/v1/admin"
+FORMATS = ("json", "csv")
+_DAY = {"type": "string", "format": "date"}
+_TEXT = {"type": ["string", "null"]}
+_KEY = Field("key", "a key's name or id", {"type": "string", "minLength": 1}, needed=True)
+_USAGE = (
+    Field("by", "what each row is for", {"enum": list(BY), "default": "key"}),
+    Field("name", "one of these alone", {"type": "string"}),
+    Field("since", "the first day; by default the first of this month", _DAY),
+    Field("until", "the last day", _DAY),
+    Field("format", "of the answer", {"enum": list(FORMATS), "default": "json"}),
+)
+_CHANGE = (
+    _KEY,
+    Field("limit", "its name, such as tokens_per_day; a raise needs it, else all of the scope", _TEXT),
+    Field("scope", "which of the key's scopes, such as team:support; by default the key's own", _TEXT),
+    Field("until", "a moment (2026-12-01T00:00:00Z) or a span (90m, 24h, 7d); a raise needs it", _TEXT),
+    Field("reason", "for the log and the list of exceptions", _TEXT),
+)
+_AMOUNT = Field("amount", "the limit for that time: requests, tokens, or USD", {"type": "number"}, needed=True)
 
 
 def limit_routes(limits: Administering, clock: Clock) -> list[Route]:
@@ -23,6 +42,8 @@ def limit_routes(limits: Administering, clock: Clock) -> list[Route]:
 
     async def usage(asked: Asked) -> Told:
         query = asked.query
+        if query.get("format", "json") not in FORMATS:
+            raise Unwell(error_body("bad_request", f"'format' is {' or '.join(FORMATS)}"), 400)
         lines = await _fit(
             lambda: limits.usage(query.get("by", "key"), query.get("name"), query.get("since"), query.get("until"))
         )
@@ -48,13 +69,17 @@ def limit_routes(limits: Administering, clock: Clock) -> list[Route]:
         return do
 
     return [
-        Route("GET", f"{BASE}/usage", read, "daily usage by key, team, tenant, label or model", told=usage),
-        Route("GET", f"{BASE}/limits", read, "how a key stands", told=standing),
-        Route("GET", f"{BASE}/limits/exceptions", read, "exceptions that stand", told=exceptions),
-        Route("POST", f"{BASE}/limits/raise", change, "raise a limit for a time", told=doing("raise")),
-        Route("POST", f"{BASE}/limits/reset", change, "forgive what was used", told=doing("reset")),
-        Route("POST", f"{BASE}/limits/lift", change, "take an exception back", told=doing("lift")),
-    ]
+        Route("GET", f"{BASE}/usage", read, "daily usage by key, team, tenant, label or model", "Usage",
+              told=usage, query=_USAGE),
+        Route("GET", f"{BASE}/limits", read, "how a key stands", "KeyLimits", told=standing, query=(_KEY,)),
+        Route("GET", f"{BASE}/limits/exceptions", read, "exceptions that stand", "Exceptions", told=exceptions),
+        Route("POST", f"{BASE}/limits/raise", change, "raise a limit for a time", "Changes",
+              told=doing("raise"), body=(*_CHANGE, _AMOUNT)),
+        Route("POST", f"{BASE}/limits/reset", change, "forgive what was used", "Changes",
+              told=doing("reset"), body=_CHANGE),
+        Route("POST", f"{BASE}/limits/lift", change, "take an exception back", "Changes",
+              told=doing("lift"), body=_CHANGE),
+    ]  # fmt: skip
 
 
 async def _fit(work: Callable[[], Awaitable[T]]) -> T:

@@ -50,10 +50,12 @@ def ask(one: Gateway, secret: str = KEY, model: str = "up/usage-large", **header
     return httpx.post(f"{one.url}/v1/chat/completions", content=chat("hi", model=model, max_tokens=20), headers=bearer)
 
 
-def admin(one: Gateway, method: str, path: str, token: str = "gw-admin-read", **more: Any) -> httpx.Response:
+def admin(
+    one: Gateway, method: str, path: str, token: str = "gw-admin-read", more: dict[str, str] | None = None, **sent: Any
+) -> httpx.Response:
     assert one.admin is not None
     url = f"{one.admin}/gateway/v1/admin{path}"
-    return httpx.request(method, url, headers={"authorization": f"Bearer {token}"}, timeout=20, **more)
+    return httpx.request(method, url, headers={"authorization": f"Bearer {token}", **(more or {})}, timeout=20, **sent)
 
 
 def command(one: Gateway, *arguments: str, token: str = LIMITS, code: int = 0) -> str:
@@ -203,11 +205,26 @@ def what_is_wrong_is_said(one: Gateway) -> None:
         ({**RAISING, "amount": 1.5}, "must be a whole number"),
         ({**RAISING, "limit": "tokens_total"}, "has no such limit"),
         ({**RAISING, "scope": "team:sales"}, "counts in no scope 'team:sales'"),
+        ({**RAISING, "untill": "2h"}, "There is no field 'untill' here, did you mean 'until'?; allowed: key, limit,"),
+        ({**RAISING, "reason": 5}, "'reason' must be a text"),
     ):
         answer = admin(one, "POST", "/limits/raise", token=LIMITS, json=body)
         assert answer.status_code == 400, body
         assert words in answer.json()["error"]["message"], answer.text
-    assert admin(one, "POST", "/limits/raise", token=LIMITS, content=b"[]").status_code == 400
+    doubled = json.dumps(RAISING).replace("{", '{"amount": 1, ', 1).encode()
+    for content in (b"[]", b"", b"{", doubled, b'{"key":' + b"[" * 30_000, b"\xff", b"null"):
+        answer = admin(one, "POST", "/limits/raise", token=LIMITS, content=content)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request"), content[:40]
+    odd = {"content-type": "application/json; charset=nothing"}
+    assert admin(one, "POST", "/limits/raise", token=LIMITS, content=b"{}", more=odd).status_code == 400
+    assert admin(one, "POST", "/limits/raise", token=LIMITS, content=b" " * 70_000).status_code == 413
+    for path, words in (("/usage?form=csv", "did you mean 'format'"), ("/usage?format=xml", "json or csv"),
+                        ("/usage?since=", "is no date"), ("/limits/exceptions?x=1", "allowed: none")):  # fmt: skip
+        answer = admin(one, "GET", path)
+        assert answer.status_code == 400, path
+        assert words in answer.json()["error"]["message"], answer.text
+    answer = admin(one, "DELETE", "/limits/raise", token=LIMITS)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     team = {"key": "app", "limit": "usd_per_month", "scope": "team:support", "amount": 9, "until": "7d"}
     assert admin(one, "POST", "/limits/raise", token=LIMITS, json=team).status_code == 200
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import aiohttp
+import httpx
 import pytest
 
 from tests.e2e.harness import KEY, Gateway, Upstream, chat
@@ -111,6 +112,27 @@ async def test_bad_requests(
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert code is None or error["code"] == code
     assert len(upstream.seen()) == before
+
+
+def test_a_path_that_is_not_served_is_told_in_the_words_of_the_client(served: Gateway) -> None:
+    asked = {"authorization": HEADERS["authorization"], "anthropic-version": "2023-06-01"}
+    for path in ("/nothing", "/v1//messages", "/gateway/v1/nothing"):
+        answer = httpx.get(f"{served.url}{path}", headers=asked)
+        body = answer.json()
+        assert (answer.status_code, body["type"], body["error"]["type"]) == (404, "error", "not_found_error")
+        assert body["request_id"] == answer.headers["request-id"] == answer.headers["x-request-id"]
+    refused = httpx.get(f"{served.url}/nothing", headers={"anthropic-version": "2023-06-01"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
+    assert "type" not in httpx.get(f"{served.url}/nothing", headers=HEADERS).json()
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS", "PATCH"])
+def test_a_wrong_method_on_a_path_of_our_own_is_405_with_allow(served: Gateway, method: str) -> None:
+    answer = httpx.request(method, f"{served.url}/gateway/v1/key", headers=HEADERS)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert answer.json()["error"]["code"] == "method_not_allowed"
+    assert answer.headers["x-should-retry"] == "false"
+    assert httpx.get(f"{served.url}/gateway/v1/key", headers=HEADERS).status_code == 200
 
 
 @pytest.mark.parametrize(
