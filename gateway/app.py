@@ -39,6 +39,7 @@ from gateway.providers.echo import Echo
 from gateway.providers.kinds import provider
 from gateway.providers.lean_transport import LeanTransport
 from gateway.providers.openai import Within
+from gateway.readiness import checks, tell
 from gateway.record import Record
 from gateway.redaction.conversations import Conversations
 from gateway.redaction.presidio import PresidioAnalyzer
@@ -202,7 +203,7 @@ class Gateway:
     def _open_store(self) -> tuple[MemoryStore | RedisStore, Guarded]:
         settings, clock, failure = self._settings.store, self._clock, self._settings.store.on_failure
         guard = partial(
-            Guarded, mode=failure.mode.value, fraction=failure.fraction, seconds=failure.seconds, clock=clock
+            Guarded, mode=failure.mode.value, fraction=failure.fraction, seconds=failure.seconds, clock=clock, tell=tell
         )
         if settings.embedded:
             memory = MemoryStore(clock)
@@ -252,35 +253,19 @@ class Gateway:
         return self._metrics.text()
 
     async def _report(self, why: Why) -> Report:
-        checks = {check.name: await check.why_not() for check in self._checks()}
-        return Report(why, self._started, checks, self._metrics.snapshot())
+        found = {check.name: await check.look() for check in self._checks()}
+        return Report(why, self._started, found, self._metrics.snapshot())
 
     async def _serve(self, name: str, runner: web.BaseRunner) -> None:
         shared = self._seat is not None
         self._runners.append(await serve(runner, self._bound[name], self._settings.server.backlog, shared=shared))
 
     def _checks(self) -> list[Check]:
-        async def policies() -> str | None:
-            return None  # a set is in force; a bad file beside it is shown below
+        def analysis() -> bool:
+            strict = (one for one in profiles_used(self.policies.current) if one.on_error == "deny")
+            return self._analyzer.warm or not any(strict)
 
-        async def draining() -> str | None:
-            return "stopping" if self._stopping else None
-
-        async def store() -> str | None:
-            if self._settings.store.on_failure.mode.value != "closed":
-                return None  # requests are served while the store is away, as the settings say
-            return "the limit store does not answer" if self._guarded.gone else None
-
-        async def analysis() -> str | None:
-            strict = [one for one in profiles_used(self.policies.current) if one.on_error == "deny"]
-            return None if not strict or self._analyzer.warm else "the analysis workers are not warm"
-
-        return [
-            Check("draining", draining),
-            Check("policies", policies),
-            Check("store", store),
-            Check("analysis", analysis),
-        ]
+        return checks(self.policies, self._guarded, analysis, lambda: self._stopping)
 
     async def _status(self) -> Mapping[str, Any]:
         return {

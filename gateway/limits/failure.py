@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from msgspec import structs
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.ports import Clock, LimitStore
 
 T = TypeVar("T")
+News = Literal["away", "used up", "back"]  # "used up": the seconds for which mode `bounded` admits
 FAILURES = 3  # in a row, until the breaker opens
 PROBE = 1.0  # seconds between two calls that find out whether the store is back
 KNOWN = 50_000  # budgets whose last known rest is kept
@@ -45,11 +46,16 @@ class Part:
         self._back: float | None = None  # when the last outage ended
         self.outage: float | None = None  # when this one began
         self.ledgers: dict[str, Ledger] = {}  # by tenant: what was admitted here since then
+        self.told: News = "back"  # what was last said of it
 
     @property
     def away(self) -> bool:
         """Whether the breaker is open."""
         return self._failures >= FAILURES
+
+    def left(self, now: float) -> float:
+        """Seconds for which mode `bounded` still admits."""
+        return max(0.0, self._seconds - (now - self.outage)) if self.outage is not None else self._seconds
 
     def check(self, now: float) -> None:
         """Let a call through. Raises StoreFailure while the breaker is open and it is not time to probe."""
@@ -79,17 +85,19 @@ class Part:
 
 class Guarded:
     """The LimitStore port over another store. `processes` is the last known number of gateways that share it; `part`
-    names what fails together with a tenant's counters."""
+    names what fails together with a tenant's counters. `tell` is called when such a part goes or comes, once each."""
 
     def __init__(
         self, store: LimitStore, *, mode: OnFailure = "bounded", fraction: float = 0.1, seconds: float = 60.0,
         processes: Callable[[], int] = lambda: 1, part: Callable[[str], str] = lambda _: WHOLE, clock: Clock,
+        tell: Callable[[News, str, Guarded], None] = lambda *_: None,
     ) -> None:  # fmt: skip
         self._store, self._clock = store, clock
         self._mode, self._fraction, self._seconds, self._processes = mode, fraction, seconds, processes
         self._part_of = part
         self._parts: dict[str, Part] = {}
         self._known: dict[tuple[str, str], int] = {}
+        self._tell = tell
         self.admitted_locally = 0
 
     @property
@@ -107,6 +115,17 @@ class Guarded:
         """Whether all of it is that was ever asked."""
         return bool(self._parts) and all(part.away for part in self._parts.values())
 
+    @property
+    def mode(self) -> OnFailure:
+        """What holds while it is away, for tenants that are not stricter."""
+        return self._mode
+
+    @property
+    def allowance(self) -> float:
+        """Seconds for which mode `bounded` still admits, where that is longest."""
+        now = self._clock.monotonic()
+        return max((part.left(now) for part in self._parts.values()), default=self._seconds)
+
     async def admit(self, claim: Claim) -> Lease | Denial:
         """Raises StoreFailure where the mode, or what it may still admit, says no."""
         part = self._part(claim.tenant)
@@ -116,9 +135,9 @@ class Guarded:
         except GivenUp:
             raise
         except StoreFailure as failure:
-            part.failed(self._clock.monotonic())
+            self._failed(part)
             return self._admit_locally(claim, part, failure)
-        part.succeeded(self._clock.monotonic())
+        self._succeeded(part)
         for one in verdict.remaining:
             if one.limit.window not in (Window.MINUTE, Window.OPEN):
                 if len(self._known) >= KNOWN:
@@ -172,14 +191,15 @@ class Guarded:
             for ledger in part.ledgers.values():
                 ledger.expire(self._micros())
         whole = self._parts.setdefault(WHOLE, Part(self._seconds))
+        self._say()
         whole.check(self._clock.monotonic())
         try:
             expired = await self._store.sweep()
         except StoreFailure:
-            whole.failed(self._clock.monotonic())
+            self._failed(whole)
             raise
         for part in self._parts.values():
-            part.succeeded(self._clock.monotonic())
+            self._succeeded(part)
         return expired
 
     async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
@@ -214,10 +234,33 @@ class Guarded:
             part.check(self._clock.monotonic())
             result = await call()
         except StoreFailure:
-            part.failed(self._clock.monotonic())
+            self._failed(part)
             raise
-        part.succeeded(self._clock.monotonic())
+        self._succeeded(part)
         return result
+
+    def _failed(self, part: Part) -> None:
+        part.failed(self._clock.monotonic())
+        self._say()
+
+    def _succeeded(self, part: Part) -> None:
+        part.succeeded(self._clock.monotonic())
+        if part.told != "back":
+            self._say()
+
+    def _say(self) -> None:
+        """Tell what has changed since the last time."""
+        now = self._clock.monotonic()
+        for name, part in self._parts.items():
+            if part.away and part.told == "back":
+                part.told = "away"
+                self._tell("away", name, self)
+            if part.away and part.told == "away" and self._mode == "bounded" and part.left(now) <= 0:
+                part.told = "used up"
+                self._tell("used up", name, self)
+            elif not part.away and part.told != "back":
+                part.told = "back"
+                self._tell("back", name, self)
 
     def _mode_for(self, claim: Claim) -> OnFailure:
         modes: tuple[OnFailure, ...] = (self._mode, claim.on_failure or self._mode)

@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from aiohttp import web
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """Whether traffic may come, as far as one thing goes, and words for an operator. What is not as it should be and
+    yet keeps nobody away is `ready` with other words than "ok"."""
+
+    ready: bool
+    words: str = "ok"
+
+
+WELL = Finding(ready=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must hold for traffic to come. `why_not` is None when it holds, else words for an operator."""
+    """One thing that is looked at before traffic comes."""
 
     name: str
-    why_not: Callable[[], Awaitable[str | None]]
+    look: Callable[[], Awaitable[Finding]]
 
 
 def health_app(
@@ -33,9 +45,9 @@ def health_app(
     async def readyz(_: web.Request) -> web.Response:
         lines, ready = [], True
         for check in checks:
-            reason = await check.why_not()
-            ready &= reason is None
-            lines.append(f"{check.name}: {'ok' if reason is None else reason}")
+            finding = await check.look()
+            ready &= finding.ready
+            lines.append(f"{check.name}: {finding.words}")
         return web.Response(status=200 if ready else 503, text="\n".join(lines) + "\n")
 
     async def scrape(_: web.Request) -> web.Response:

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from gateway.server.health import Finding
 from gateway.telemetry.totals import Snapshot
 
 BEAT = 0.5  # seconds between two reports; what kill -9 may cost the metrics
@@ -36,7 +37,7 @@ class Report(msgspec.Struct):
 
     why: Why
     started: bool
-    checks: dict[str, str | None]  # by name: why no traffic should come
+    checks: dict[str, Finding]  # by name
     metrics: Snapshot
 
 

@@ -18,13 +18,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.server.health import Check
+from gateway.server.health import WELL, Check, Finding
 from gateway.server.link import Order, Part, Report, frame, receive
 from gateway.telemetry.totals import Snapshot, lasting, together
 
@@ -61,7 +62,20 @@ class Worker:
     def serves(self) -> bool:
         """Whether traffic may come to it."""
         report = self.report
-        return not self.leaving and report is not None and report.started and not any(report.checks.values())
+        if self.leaving or report is None or not report.started:
+            return False
+        return all(finding.ready for finding in report.checks.values())
+
+
+def of_all(findings: Sequence[Finding]) -> Finding:
+    """What workers that looked at the same thing found: ready where one is, and in the words of one that is not well,
+    since well is only how it should be."""
+    unwell = [one for one in findings if one != WELL]
+    if not unwell:
+        return WELL
+    worst = min(unwell, key=lambda one: one.ready)
+    some = f" ({len(unwell)} of {len(findings)} workers)" if len(unwell) < len(findings) else ""
+    return Finding(any(one.ready for one in findings), worst.words + some)
 
 
 class Supervisor:
@@ -299,26 +313,19 @@ class Supervisor:
     def checks(self) -> list[Check]:
         """Ready is who has a worker that is: a worker that is being replaced takes nobody out of rotation."""
 
-        async def draining() -> str | None:
-            return "stopping" if self._stop.is_set() else None
+        async def draining() -> Finding:
+            return Finding(ready=False, words="stopping") if self._stop.is_set() else WELL
 
-        async def workers() -> str | None:
-            serving = sum(one.serves for one in self._slots.values())
-            return None if serving else f"none of {self._count} workers is ready"
+        async def workers() -> Finding:
+            serving = any(one.serves for one in self._slots.values())
+            return WELL if serving else Finding(ready=False, words=f"none of {self._count} workers is ready")
 
-        def of(name: str) -> Callable[[], Awaitable[str | None]]:
-            async def why_not() -> str | None:
-                reasons = [
-                    one.report.checks[name]
-                    for one in self._slots.values()
-                    if not one.leaving and one.report is not None and name in one.report.checks
-                ]
-                return None if None in reasons or not reasons else reasons[0]
+        async def of(name: str) -> Finding:
+            reports = (one.report for one in self._slots.values() if not one.leaving)
+            return of_all([one.checks[name] for one in reports if one is not None and name in one.checks])
 
-            return why_not
-
-        shared = (Check(name, of(name)) for name in ("policies", "store", "analysis"))
-        return [Check("draining", draining), Check("workers", workers), *shared]
+        shared = (Check(name, partial(of, name)) for name in ("policies", "store", "analysis"))
+        return [Check("not draining", draining), Check("workers", workers), *shared]
 
     async def total(self) -> Snapshot:
         """What all workers have counted together, as fresh as they answer at once."""

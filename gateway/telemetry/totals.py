@@ -17,8 +17,8 @@ Series = list[
 # Of these the highest of all processes is shown: they are about the whole, or about the worst of it.
 HIGHEST = frozenset(
     (
-        "gateway_store_away", "gateway_policies_degraded", "gateway_draining", "gateway_policies_reloads",
-        "gateway_policies_reloads_failed",
+        "gateway_store_away", "gateway_store_processes", "gateway_policies_degraded", "gateway_draining",
+        "gateway_policies_reloads", "gateway_policies_reloads_failed",
     )
 )  # fmt: skip
 LOWEST = frozenset(("gateway_policies_loaded_seconds",))  # the process that lags behind

@@ -81,6 +81,49 @@ def test_closed_refuses_while_redis_is_away_and_recovers(
         assert len({record["gateway.request_id"] for record in records}) == len(records)
 
 
+def readiness(running: Gateway) -> tuple[int, str]:
+    """The status of /readyz and its line about the store."""
+    try:
+        with urllib.request.urlopen(f"{running.health}/readyz", timeout=5) as answer:
+            status, text = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            status, text = error.code, error.read().decode()
+    return status, next(line for line in text.splitlines() if line.startswith("store: "))
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_readiness_and_the_log_say_in_words_what_becomes_of_the_store(
+    tmp_path: Path, upstream: Upstream, own_redis: RedisServer, workers: int
+) -> None:
+    settings = config(upstream.url, store=own_redis.url, extra=BOUNDED.replace("= 60", "= 3"))
+    settings = settings.replace("[server]\n", f"[server]\nworkers = {workers}\n")
+    with gateway(tmp_path, settings, policies()) as running:
+        assert readiness(running) == (200, "store: ok")
+        until(lambda: f"gateway_store_processes {workers}.0\n" in metrics(running))  # each of them sees all
+        own_redis.stop()  # nobody asks: it is noticed all the same
+        seen = dict[str, int]()
+
+        def look() -> bool:
+            status, line = readiness(running)
+            seen[line.partition(" s more")[0].rstrip("0123456789")] = status
+            return "used up" in line
+
+        until(look)
+        assert seen["store: away, bounded for "] == 200
+        until(lambda: readiness(running)[0] == 503)
+        line = "store: away, bounded allowance used up: requests that have limits are refused with 503"
+        assert readiness(running) == (503, line)
+        assert ask(running)[0] == 503
+        own_redis.start()
+        until(lambda: readiness(running) == (200, "store: ok"))
+        until(lambda: ask(running)[0] == 200)
+        log = [json.loads(one) for one in list(running.err.all)]
+        for event in ("store away", "store away: bounded allowance used up", "store back"):
+            told = [one["pid"] for one in log if one["event"] == event]
+            assert len(told) == len(set(told)) == workers, (event, running.log())
+
+
 def test_bounded_goes_on_within_its_share_and_settles_later(
     tmp_path: Path, upstream: Upstream, own_redis: RedisServer
 ) -> None:

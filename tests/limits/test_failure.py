@@ -26,6 +26,10 @@ class Flaky(MemoryStore):
         self.answer()
         return await super().admit(claim)
 
+    async def sweep(self) -> int:
+        self.answer()
+        return await super().sweep()
+
     async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         self.answer()
         return await super().settle(lease, charge)
@@ -116,6 +120,30 @@ async def test_the_allowance_ends_after_so_many_seconds_and_a_flapping_store_bri
     assert len(await admitted(store, 5, free)) == 5
     clock.at += 2
     assert await admitted(store, 5, free) == []
+
+
+async def test_going_and_coming_is_told_once_each_also_while_nobody_asks() -> None:
+    clock, told = trial.TurnedClock(), list[str]()
+    inner = Flaky(clock)
+    store = Guarded(
+        inner, mode="bounded", fraction=0.1, seconds=60, clock=clock, tell=lambda news, *_: told.append(news)
+    )
+    await store.admit(claim("before", KEY))
+    assert told == []
+    inner.away = True
+    await admitted(store, 20, KEY)
+    assert told == ["away"]
+    for passed, left in ((59, 1), (1, 0), (1, 0)):
+        clock.at += passed
+        with pytest.raises(StoreFailure):
+            await store.sweep()
+        assert store.allowance == left
+    assert told == ["away", "used up"]
+    inner.away = False
+    clock.at += PROBE
+    await store.sweep()
+    await store.admit(claim("after", KEY))
+    assert told == ["away", "used up", "back"]
 
 
 async def test_the_breaker_opens_probes_and_closes() -> None:
