@@ -114,8 +114,10 @@ def usage_is_told_by_every_scope(one: Gateway) -> None:
 
 
 def a_spent_budget_says_everything(one: Gateway) -> None:
-    client = openai.OpenAI(base_url=f"{one.url}/v1", api_key=KEY, max_retries=2)
-    with pytest.raises(openai.RateLimitError) as caught:
+    with (
+        openai.OpenAI(base_url=f"{one.url}/v1", api_key=KEY, max_retries=2) as client,
+        pytest.raises(openai.RateLimitError) as caught,
+    ):
         client.chat.completions.create(model="plain", messages=[{"role": "user", "content": "hi"}])
     assert caught.value.code == caught.value.type == "insufficient_quota"
     said = str(caught.value)

@@ -39,6 +39,11 @@ def remaining(running: Gateway) -> dict[str, int] | None:
         return None
 
 
+def ready(running: Gateway) -> bool:
+    with urllib.request.urlopen(f"{running.health}/readyz", timeout=5) as answer:
+        return bool(answer.status == 200)
+
+
 def until(condition: object, seconds: float = 20.0) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
@@ -76,7 +81,7 @@ def test_closed_refuses_while_redis_is_away_and_recovers(
             assert b"store" in answer.read()
         own_redis.start()
         until(lambda: ask(running)[0] == 200)
-        until(lambda: urllib.request.urlopen(f"{running.health}/readyz", timeout=5).status == 200)
+        until(lambda: ready(running))
         records = running.records(3)
         assert len({record["gateway.request_id"] for record in records}) == len(records)
 
