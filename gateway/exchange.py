@@ -46,7 +46,7 @@ LIFECYCLE: dict[Phase, frozenset[Phase]] = {
     Phase.PERMITTED: frozenset({Phase.PLANNED, Phase.RELAYING, Phase.ENDED}),  # relaying: a local reply
     Phase.PLANNED: frozenset({Phase.RESERVED, Phase.ENDED}),
     Phase.RESERVED: frozenset({Phase.REDACTED, Phase.ENDED}),
-    Phase.REDACTED: frozenset({Phase.CALLING, Phase.ENDED}),
+    Phase.REDACTED: frozenset({Phase.CALLING, Phase.RELAYING, Phase.ENDED}),  # relaying: a local reply
     Phase.CALLING: frozenset({Phase.ANSWERING, Phase.ENDED}),
     Phase.ANSWERING: frozenset({Phase.CALLING, Phase.RELAYING, Phase.ENDED}),  # calling: the next attempt
     Phase.RELAYING: frozenset({Phase.ENDED}),

@@ -32,6 +32,7 @@ from gateway.limits.reservation import Basis, Usage
 from gateway.limits.scopes import Remaining
 from gateway.objects.holding import held
 from gateway.objects.keeping import keep, looked_through, see
+from gateway.own_count import count_here, counts_here
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide, form_guard, visible_models
 from gateway.policy.parameters import capped
@@ -170,13 +171,11 @@ async def _travel(
     exchange.plan = route
     exchange.enter(Phase.PLANNED)
 
-    key, provider = principal.key, route.attempts[0].provider
-    if (foreign := await held(rooms.objects, exchange.policy, key, provider, ask)) is not None:
+    foreign = await held(rooms.objects, exchange.policy, principal.key, route.attempts[0].provider, ask)
+    if foreign is not None:
         return foreign
 
-    reservation = await reserve(
-        exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler
-    )  # fmt: skip
+    reservation = await reserve(exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler)
     if isinstance(reservation, Refusal):
         return reservation
     exchange.reservation = reservation
@@ -188,8 +187,16 @@ async def _travel(
     exchange.safe = safe
     exchange.enter(Phase.REDACTED)
 
-    if ask.upgrade:
+    return await _answer(exchange, arrival, permit, route, safe, reply, rooms)
+
+
+async def _answer(
+    exchange: Exchange, arrival: Arrival, permit: Permit, route: Plan, safe: SafeRequest, reply: Reply, rooms: Rooms,
+) -> Refusal | None:  # fmt: skip
+    if permit.ask.upgrade:
         return await rooms.tunnels.open(exchange, arrival, permit, reply, rooms.providers, _answer_headers(exchange))
+    if counts_here(permit.ask, rooms.providers[route.attempts[0].provider]):
+        return await count_here(exchange, reply, rooms.counting, _answer_headers(exchange))
     answer = await _call(exchange, arrival, permit, route, safe, rooms)
     await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
     return None
@@ -242,8 +249,7 @@ async def _send(
         exchange.enter(Phase.CALLING)
         upstream = await provider.transport.send(request)
         exchange.answered = rooms.clock.monotonic()
-        exchange.provider_status = upstream.status
-        exchange.provider_request_id = provider_request_id(upstream.headers)
+        exchange.provider_status, exchange.provider_request_id = upstream.status, provider_request_id(upstream.headers)
         exchange.enter(Phase.ANSWERING)
         if upstream.status not in ROTATED or credential is None or fixed:
             return upstream
@@ -305,9 +311,7 @@ def _limit_headers(exchange: Exchange, remaining: Sequence[Remaining] | None = N
     return exchange.dialect.limit_headers(remaining, exchange.started_at) if remaining else ()
 
 
-async def _show_key(
-    exchange: Exchange, principal: Principal, arrival: Arrival, reply: Reply, rooms: Rooms
-) -> None:  # fmt: skip
+async def _show_key(exchange: Exchange, principal: Principal, arrival: Arrival, reply: Reply, rooms: Rooms) -> None:
     """GET /gateway/v1/key: what the key may do and what is left of it, also when nothing is. Raises StoreFailure."""
     who = {"user": arrival.headers.get("x-gateway-user"), "session": arrival.headers.get("x-gateway-session")}
     scopes = own_scopes(principal.key, who)

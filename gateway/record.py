@@ -13,7 +13,7 @@ import msgspec
 
 from gateway import __version__
 from gateway.endpoints import OTHER
-from gateway.errors import Reason
+from gateway.errors import AnalyzerFailure, Reason
 from gateway.exchange import Exchange
 from gateway.limits.answer import raised_words
 from gateway.limits.reservation import Basis
@@ -266,6 +266,18 @@ def _say_use(record: Record, exchange: Exchange) -> None:
         record.reply_parts, record.reply_bytes, record.reply_spans = reply.parts, reply.bytes, reply.spans
         record.reply_ms = round(reply.milliseconds, 3)
         record.reply_unscanned, record.reply_failed = reply.unscanned, reply.failed
+    if isinstance(failure := exchange.failure, AnalyzerFailure):
+        _say_uncovered(record, exchange, failure.detail[:200] or "failed")
+
+
+def _say_uncovered(record: Record, exchange: Exchange, detail: str) -> None:
+    """An analysis that failed where policy closes: what was not covered, and by which profile."""
+    if exchange.safe is not None:
+        record.reply_failed = record.reply_failed or detail
+        return
+    profile = exchange.permit.redaction if exchange.permit is not None else None
+    record.redaction = profile.name if profile is not None else None
+    record.redaction_failed = detail
 
 
 def _say_limits(record: Record, standing: Iterable[Remaining]) -> None:

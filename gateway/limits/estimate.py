@@ -42,7 +42,7 @@ _ADDRESSES = frozenset({"IP_ADDRESS"})
 def estimate(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
     """The worst case of a permitted request; `prices` are those of the attempts that may be made. A call whose body
     the gateway does not read is estimated at nothing (a key with a token or money limit may not make one)."""
-    return _estimate(permit, prices, _likely, ESTIMATED)
+    return _estimate(permit, prices, likely, ESTIMATED)
 
 
 def bound(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
@@ -65,7 +65,8 @@ def _estimate(permit: Permit, prices: Sequence[Price | None], of: Callable[[byte
     return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0), by)
 
 
-def _likely(body: bytes) -> int:
+def likely(body: bytes) -> int:
+    """Tokens of a body, estimated."""
     text, pictures = _without_pictures(body)
     other = len(text.translate(None, _ASCII))
     return -(-(len(text) - other) // 2) + other + pictures * PICTURE

@@ -73,9 +73,9 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         try:
-            if not answer.begun:
-                answer.received(len(data))
             self._parser.feed_data(data)
+            if not answer.begun:  # with this still in its head: much of a body may come with the end of one
+                answer.received(len(data))
         except httptools.HttpParserUpgrade:
             answer.fail(ProviderBroken("it changed the protocol"))
         except httptools.HttpParserError as error:

@@ -3,6 +3,9 @@
 The pool owns its workers: it starts them, kills the one whose task outlasts its deadline, and starts another in its
 place, which makes its engines before it takes work. A worker that crashes, hangs or is killed costs the task that it
 had, which ends as AnalyzerFailure; the journey then does what the profile's `on_error` says.
+
+The pool's own time limits begin when a worker takes a task, and one that is stopped takes none, so the wait for an
+answer has an end of its own; a pool of which no worker takes anything is given up for another.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
 import structlog
@@ -24,6 +28,7 @@ log = structlog.get_logger(__name__)
 WARM_UP = 60.0  # seconds for a worker's first analysis, import included
 LARGEST = 4 << 20  # characters of one analysis
 QUEUED = 10.0  # seconds that a task waits for a worker at most: one that hangs is ended, another started
+TICK = 0.25  # seconds between two looks at a task that has no answer yet; one that is in time needs none
 
 
 class PresidioAnalyzer:
@@ -33,6 +38,10 @@ class PresidioAnalyzer:
         self._workers = workers
         self._work = work
         self._pool: ProcessPool | None = None
+        self._open: set[Future[Answer]] = set()  # tasks without an answer
+        self._answered = 0
+        self._proven: set[int] = set()  # workers that were there when an answer came: they are past their beginning
+        self._leaving: set[asyncio.Future[None]] = set()  # pools that are being ended
         self._profiles: list[RedactionProfile] = []  # pickled anew for each worker that is started
         self.warm = False
         self.failures = 0
@@ -62,31 +71,83 @@ class PresidioAnalyzer:
             raise self._failed("the worker answered for other texts")
         return spans
 
+    def pids(self) -> set[int]:
+        """The workers, while they run."""
+        if self._pool is None:
+            return set()
+        return set(self._pool._pool_manager.worker_manager.workers)  # noqa: SLF001  # pebble tells it nowhere else
+
     async def close(self) -> None:
         """End the workers."""
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            pool.stop()  # type: ignore[no-untyped-call]  # pebble has no types
-            await asyncio.to_thread(pool.join, 5)
+        self._replace()
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=5)
 
     async def _run(self, texts: list[str], profile: RedactionProfile, seconds: float) -> Answer:
+        came, future = asyncio.get_running_loop().time(), None
         try:
-            future = self._started().schedule(self._work, args=(texts, profile), timeout=seconds)
-        except RuntimeError as error:
-            raise self._failed(type(error).__name__) from None
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), (seconds if self.warm else WARM_UP) + QUEUED)
+            while future is None:
+                future = await self._scheduled(texts, profile, came, seconds)
+            answer = future.result()
         except (FutureTimeout, TimeoutError):
             raise self._failed(f"no answer within {seconds:g} s") from None
         except ProcessExpired as expired:
             raise self._failed(f"the worker ended with code {expired.exitcode}") from None
-        except asyncio.CancelledError:
-            future.cancel()  # type: ignore[no-untyped-call]  # pebble has no types
-            raise
         except (Failed, TimedOut, Unusable) as failure:
             raise self._failed(str(failure)) from None
         except Exception as error:  # noqa: BLE001  # the pool's own; its words may quote the text
             raise self._failed(type(error).__name__) from None
+        self._answered += 1
+        self._proven = self.pids()
+        return answer
+
+    async def _scheduled(
+        self, texts: list[str], profile: RedactionProfile, came: float, seconds: float
+    ) -> Future[Answer] | None:
+        """A task that has ended; None where somebody who waited longer gave the pool up, and there is another. Raises
+        TimeoutError."""
+        pool = self._started()
+        future: Future[Answer] = pool.schedule(self._work, args=(texts, profile), timeout=seconds)
+        if await self._ended(pool, future, came, seconds):
+            return future
+        if pool is self._pool or asyncio.get_running_loop().time() - came >= seconds:
+            raise TimeoutError
+        return None
+
+    async def _ended(self, pool: ProcessPool, future: Future[Answer], came: float, seconds: float) -> bool:
+        """Wait for the end of a task; False where nobody waits for it any longer. A client that goes away leaves it to
+        its worker: ending that to save an analysis would cost everybody else a start."""
+        clock, answered = asyncio.get_running_loop().time, self._answered
+        end, taken = came + (seconds if self.warm else WARM_UP) + QUEUED, False
+        waited = asyncio.wrap_future(future)
+        waited.add_done_callback(_looked_at)
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+        while clock() < end and pool is self._pool:
+            if (await asyncio.wait({waited}, timeout=TICK))[0]:
+                return True
+            if not taken and future.running():
+                taken, end = True, min(end, clock() + seconds + TICK)
+            elif not taken and clock() - came >= seconds and self._stopped(answered):
+                break
+        if pool is self._pool and not taken and answered == self._answered:
+            self._replace()
+        return future.done()
+
+    def _stopped(self, answered: int) -> bool:
+        """Whether no worker does anything, though all have begun: nobody works on a task, nobody ended one since."""
+        idle = not any(one.running() for one in tuple(self._open))
+        return idle and answered == self._answered and self.pids() <= self._proven
+
+    def _replace(self) -> None:
+        """Give the pool up, with its workers and what they have; the next task starts another."""
+        pool, self._pool = self._pool, None
+        self._open.clear()
+        self._proven.clear()
+        if pool is not None:
+            leaving = asyncio.get_running_loop().run_in_executor(None, _end, pool)
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     def _failed(self, detail: str) -> AnalyzerFailure:
         self.failures += 1
@@ -94,8 +155,7 @@ class PresidioAnalyzer:
 
     def _started(self) -> ProcessPool:
         if self._pool is not None and not self._pool.active:  # broken, by an answer that cannot be read for one
-            self._pool.stop()  # type: ignore[no-untyped-call]  # pebble has no types
-            self._pool = None
+            self._replace()
         if self._pool is None:
             # A fresh interpreter: forking one that runs threads and an event loop is asking for deadlocks.
             context = multiprocessing.get_context("spawn")
@@ -103,3 +163,13 @@ class PresidioAnalyzer:
                 max_workers=self._workers, initializer=begin, initargs=(self._profiles,), context=context
             )
         return self._pool
+
+
+def _looked_at(future: asyncio.Future[Answer]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]  # pebble has no types
+    pool.join(5)

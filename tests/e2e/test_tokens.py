@@ -139,3 +139,25 @@ def test_a_rank_file_that_is_damaged_is_found_by_check(tmp_path: Path, ranks: Pa
     assert result.exit_code == 1
     assert "config.toml:5: tokens.ranks: " in result.output
     assert "its SHA-256 is not that of o200k_base's ranks" in result.output
+
+
+def test_a_count_that_the_provider_does_not_offer_is_exact_with_ranks(
+    tmp_path: Path, upstream: Upstream, ranks: Path
+) -> None:
+    models = MODELS + '[models.gpt-4o]\nprovider = "up"\nmodel = "gpt-4o-2024-08-06"\n'
+    key = keys("limits = { tokens_per_minute = 20_000 }").replace('"plain"', '"plain", "gpt-4o"')
+    settings = config(upstream.url, extra=f'[tokens]\nranks = "{ranks}"\n').replace(', "messages"]', "]")
+    before = len(upstream.seen())
+    with gateway(tmp_path, settings, {"keys.toml": key, "models.toml": models}) as running:
+        for model, by in (("gpt-4o", "o200k_base"), ("plain", "o200k_base (unknown model)")):
+            body = chat(WORDS, model=model)
+            for _ in range(20):  # until the counting process is there
+                request = Request(f"{running.url}/v1/messages/count_tokens", data=body, headers=HEADERS)
+                with urlopen(request, timeout=20) as answer:
+                    told, said = json.load(answer), answer.headers["x-gateway-counted-by"]
+                    record = running.record_of(answer.headers["x-request-id"])
+                if said != "estimate":
+                    break
+            assert said == by == record["gateway.usage.by"]
+            assert told == {"input_tokens": tokens(ranks, WORDS) + 1 + 3 + 3}
+    assert len(upstream.seen()) == before

@@ -90,6 +90,47 @@ async def test_a_worker_killed_from_outside_is_replaced(analyzer: PresidioAnalyz
     await still_works(analyzer)
 
 
+@pytest.mark.parametrize(
+    "text", [f"to {PERSONAL}", f"to {PERSONAL} " + "and 12 words " * 50_000], ids=["short", "long"]
+)
+async def test_a_worker_that_is_stopped_takes_nothing_and_is_replaced(analyzer: PresidioAnalyzer, text: str) -> None:
+    await still_works(analyzer)
+    (before,) = analyzer.pids()
+    os.kill(before, signal.SIGSTOP)
+    late = [redacted(analyzer, text, CLOSED), redacted(analyzer, f"{text}.", OPEN)]
+    closed, opened = await asyncio.wait_for(asyncio.gather(*late, return_exceptions=True), CLOSED.deadline + 5)
+    assert isinstance(closed, AnalyzerFailure)
+    assert closed.detail == "no answer within 2 s"
+    assert isinstance(opened, SafeRequest)
+    assert opened.coverage is not None
+    assert opened.coverage.failed == "no answer within 2 s"
+    await still_works(analyzer)
+    assert before not in analyzer.pids()
+
+
+async def test_one_that_is_stopped_at_its_work_is_given_up_in_time(analyzer: PresidioAnalyzer) -> None:
+    await still_works(analyzer)
+    (before,) = analyzer.pids()
+    waiting = asyncio.ensure_future(redacted(analyzer, f"hang {PERSONAL}", CLOSED))
+    await asyncio.sleep(0.5)
+    os.kill(before, signal.SIGSTOP)
+    with pytest.raises(AnalyzerFailure, match="no answer within 2 s"):
+        await asyncio.wait_for(waiting, CLOSED.deadline + 3)
+    await still_works(analyzer)
+
+
+async def test_who_came_late_to_a_stopped_worker_has_the_next(analyzer: PresidioAnalyzer) -> None:
+    await still_works(analyzer)
+    (before,) = analyzer.pids()
+    os.kill(before, signal.SIGSTOP)
+    early = asyncio.ensure_future(analyzer.analyze([f"to {PERSONAL}"], CLOSED))
+    await asyncio.sleep(1)
+    ((span,),) = await analyzer.analyze([f"to {PERSONAL}"], replace(CLOSED, deadline=30.0))
+    assert span.entity == "EMAIL_ADDRESS"
+    with pytest.raises(AnalyzerFailure):
+        await early
+
+
 async def test_many_at_once_with_one_that_hangs(analyzer: PresidioAnalyzer) -> None:
     texts = [f"to {PERSONAL}", "hang me@example.com", f"from {PERSONAL}"]
     patient = replace(CLOSED, deadline=3.0)
