@@ -15,6 +15,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
 
 import structlog
 from pebble import ProcessExpired, ProcessPool
@@ -108,8 +109,9 @@ class PresidioAnalyzer:
         TimeoutError."""
         pool = self._started()
         future: Future[Answer] = pool.schedule(self._work, args=(texts, profile), timeout=seconds)
-        if await self._ended(pool, future, came, seconds):
-            return future
+        ended = await self._ended(pool, future, came, seconds)
+        if ended and (pool is self._pool or not isinstance(future.exception(), BrokenProcessPool)):
+            return future  # what breaks as its pool is given up has not ended
         if pool is self._pool or asyncio.get_running_loop().time() - came >= seconds:
             raise TimeoutError
         return None
