@@ -16,19 +16,17 @@ from math import inf
 from typing import Protocol
 
 import msgspec
-from msgspec import structs
 
 from gateway.dialects import dialect_of
 from gateway.endpoints import Endpoint, unserved
 from gateway.envelopes import failed, refused
-from gateway.errors import ClientGone, Failure, LateRefusal, ProviderFailure, Reason, Refusal, Stopping
+from gateway.errors import ClientGone, Failure, LateRefusal, Reason, Refusal, Stopping
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.forms import Form
 from gateway.identity.authenticate import authenticate
 from gateway.identity.principal import Principal
 from gateway.identity.standing import describe, own_scopes
 from gateway.limits.line import overshoot
-from gateway.limits.reservation import Basis, Usage
 from gateway.limits.scopes import Remaining
 from gateway.objects.holding import held
 from gateway.objects.keeping import keep, looked_through, see
@@ -60,7 +58,7 @@ from gateway.reserving import reserve
 from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
 from gateway.shapes.table import SHAPES
 from gateway.stream.recount import recount
-from gateway.stream.relay import Answer, counted, relay
+from gateway.stream.relay import Answer, final_usage, relay
 from gateway.stream.tunnel import Tunnels
 from gateway.tokens.counting import Counting
 from gateway.translation.speaking import spoken
@@ -373,7 +371,7 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
         ask.rest.close()
     keep(exchange, rooms.objects)
     if reservation is not None:
-        exchange.usage = _final_usage(exchange)
+        exchange.usage = final_usage(exchange)
         exchange.charge = exchange.charge or exchange.cost()
         exchange.overshoot = overshoot(reservation, exchange.charge)
         if reservation.lease is not None:
@@ -386,17 +384,3 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     ending = exchange.ending or Ending.FAILED
     exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
     rooms.records.write(record_of(exchange))
-
-
-def _final_usage(exchange: Exchange) -> Usage:
-    """What was used where the relay did not say: nothing before a body left; once it left, a client that goes away
-    does not make the provider's work free (docs/decisions: what an abandoned exchange is charged)."""
-    if exchange.usage is not None:
-        return exchange.usage
-    left = exchange.called is not None and not isinstance(exchange.failure, ProviderFailure)
-    if not left or exchange.ending is not Ending.CLIENT_GONE:
-        return Usage(basis=Basis.NOTHING)
-    used = counted(exchange, 0)
-    if exchange.ask is not None and not exchange.ask.stream and exchange.reservation is not None:
-        return structs.replace(used, output_tokens=exchange.reservation.estimate.output_tokens, basis=Basis.ABANDONED)
-    return used

@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from gateway.errors import Failure, ProviderBroken, Wire
+from gateway.errors import Failure, ProviderBroken, ProviderFailure, Wire
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.limits.answer import cut_words
 from gateway.limits.reservation import Basis, Usage
@@ -355,3 +355,18 @@ def abandoned(exchange: Exchange) -> Usage:
     assert exchange.reservation is not None  # noqa: S101  # INVARIANT: see relay
     estimate = exchange.reservation.estimate
     return Usage(estimate.input_tokens, estimate.output_tokens, basis=Basis.ABANDONED)
+
+
+def final_usage(exchange: Exchange) -> Usage:
+    """What was used where the relay did not say: nothing before a body left; once it left, a client that goes away
+    does not make the provider's work free (docs/decisions: what an abandoned exchange is charged)."""
+    if exchange.usage is not None:
+        return exchange.usage
+    left = exchange.called is not None and not isinstance(exchange.failure, ProviderFailure)
+    if not left or exchange.ending is not Ending.CLIENT_GONE:
+        return Usage(basis=Basis.NOTHING)
+    used = counted(exchange, 0)
+    if exchange.ask is not None and not exchange.ask.stream and exchange.reservation is not None:
+        output = exchange.reservation.estimate.output_tokens
+        return msgspec.structs.replace(used, output_tokens=output, basis=Basis.ABANDONED)
+    return used
