@@ -355,11 +355,13 @@ def open_gateway(
     demo_key = new_secret(os.urandom(SECRET_BYTES)) if settings.demo else None
 
     def amend(policy: PolicySet) -> PolicySet:
-        return policy if demo_key is None else with_demo_key(policy, digest_of(demo_key))
+        return policy if demo_key is None or policy.keys else with_demo_key(policy, digest_of(demo_key))
 
     path = settings.policies.path
     assert path is not None  # noqa: S101  # INVARIANT: `settings.load` gives one
     policies = PolicyFiles(path, settings.provider_facts, state=state_folder(settings), amend=amend)
+    if demo_key is not None and digest_of(demo_key) not in policies.current.by_digest:
+        demo_key = None  # nor will there be one when the last key is removed: nobody was told it
     return Gateway(settings, policies, bound or bind_all(settings), demo_key, console=console, seat=seat)
 
 

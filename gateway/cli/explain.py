@@ -16,9 +16,10 @@ from gateway.errors import REFUSALS, Refusal, Rule
 from gateway.identity.principal import Principal
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide
+from gateway.policy.files import BUILT_IN, with_demo_key
 from gateway.policy.permit import Permit, decision_id
 from gateway.reading import Ask
-from gateway.routing.plan import eligible
+from gateway.routing.plan import eligible, plan
 
 _DECISION = re.compile(r"([0-9a-f]{12})\.([0-9]{1,9})")
 
@@ -38,10 +39,13 @@ def explain(decision: str | None, config: Path | None, key: str | None, model: s
         raise click.UsageError("give a DECISION, or --key and --model")
     settings = open_settings(config)
     policy, files = open_policies(settings)
+    if not policy.keys and (decision is not None or settings.demo):
+        policy = with_demo_key(policy, b"")  # another secret with each start, the same rules
     if decision is not None:
         lines, well = _resolved(policy, files, decision)
     else:
-        lines, well = _foreseen(policy, files, key or "", model or "", time.time())
+        left_out = {name: reason for name, one in settings.providers.items() if (reason := one.missing_key())}
+        lines, well = _foreseen(policy, files, key or "", model or "", time.time(), left_out)
     for line in lines:
         click.echo(line)
     if not well:
@@ -65,7 +69,9 @@ def _resolved(policy: PolicySet, files: Mapping[str, str], decision: str) -> tup
     return [f"Decision {decision}: {rule.path}", *_quoted(rule, files)], True
 
 
-def _foreseen(policy: PolicySet, files: Mapping[str, str], name: str, model: str, now: float) -> tuple[list[str], bool]:
+def _foreseen(
+    policy: PolicySet, files: Mapping[str, str], name: str, model: str, now: float, left_out: Mapping[str, str]
+) -> tuple[list[str], bool]:
     key = policy.keys.get(name)
     if key is None:
         return [f"No key is called '{name}'. There are: {', '.join(sorted(policy.keys)) or 'none'}."], False
@@ -78,13 +84,38 @@ def _foreseen(policy: PolicySet, files: Mapping[str, str], name: str, model: str
         lines += ["Refused, 401: none of the key's secrets is valid any more.", *_quoted(key.rule, files)]
         return lines, True
     ask = Ask(Endpoint("chat", "chat", "POST", "/chat/completions"), None, model=model)
-    verdict = decide(policy, Principal(key, "explain"), ask, now)
-    if isinstance(verdict, Refusal):
-        status = REFUSALS[verdict.reason].status
-        lines.append(f"Refused, {status} {verdict.reason.value}: {verdict.message}")
-        lines += _quoted(verdict.rule, files) if verdict.rule is not None else []
-        return [*lines, f"Decision {decision_id(policy, verdict.rule)}"], True
-    return [*_allowed(policy, verdict, files)], True
+    permit = decide(policy, Principal(key, "explain"), ask, now)
+    route = permit if isinstance(permit, Refusal) else plan(permit, 0.0, at.date())
+    if isinstance(route, Refusal):
+        status = REFUSALS[route.reason].status
+        lines.append(f"Refused, {status} {route.reason.value}: {route.message}")
+        if isinstance(permit, Permit):
+            lines += _why_nobody(policy, permit, files, left_out)
+        lines += _quoted(route.rule, files) if route.rule is not None else []
+        return [*lines, f"Decision {decision_id(policy, route.rule)}"], True
+    assert isinstance(permit, Permit)  # noqa: S101  # INVARIANT: else the route were its refusal
+    return [*_allowed(policy, permit, files)], True
+
+
+def _why_nobody(
+    policy: PolicySet, permit: Permit, files: Mapping[str, str], left_out: Mapping[str, str]
+) -> Iterator[str]:
+    """What is wrong with each version of a model that no provider may serve."""
+    enabled = {version.name for model, _ in permit.models[:1] for version in model.versions}
+    for model, _ in permit.models[:1]:
+        whole = policy.models.get(model.name, model)
+        for version in whole.versions:
+            facts = policy.providers.get(version.provider)
+            if version.name not in enabled:
+                why = "is disabled"
+            elif facts is None or not facts.available:
+                reason = left_out.get(version.provider, "it is not in the settings")
+                why = f"provider {version.provider} is left out: {reason}"
+            else:
+                missing = (f"{name} = {value}" for name, value in permit.require if (name, value) not in facts.labels)
+                why = f"provider {version.provider} lacks the required label {', '.join(missing)}"
+            yield f"  version {version.name}: {why}"
+            yield from _quoted(version.rule, files)
 
 
 def _allowed(policy: PolicySet, permit: Permit, files: Mapping[str, str]) -> Iterator[str]:
@@ -93,7 +124,7 @@ def _allowed(policy: PolicySet, permit: Permit, files: Mapping[str, str]) -> Ite
     for model, rest in permit.models:
         versions = eligible(policy, model, permit.require)
         total = sum(version.weight for version in versions)
-        yield f"Model {model.name}:" if versions else f"Model {model.name}: no provider may serve it, 403"
+        yield f"Model {model.name}:" if versions else f"Model {model.name}: no provider may serve it"
         for version in versions:
             upstream = rest if version.model == "*" else version.model
             share = f", {100 * version.weight / total:.3g} % of calls" if total else ""
@@ -118,6 +149,8 @@ def _allowed(policy: PolicySet, permit: Permit, files: Mapping[str, str]) -> Ite
 
 def _quoted(rule: Rule, files: Mapping[str, str]) -> list[str]:
     """Where a rule stands, and the line itself."""
+    if rule.file == BUILT_IN:
+        return [f"    {BUILT_IN}: there while the policies have no key, on loopback with memory://"]
     text = files.get(rule.file, "").splitlines()
     line = text[rule.line - 1].strip() if 0 < rule.line <= len(text) else ""
     return [f"    {rule.file}:{rule.line}: {line}"]

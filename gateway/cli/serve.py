@@ -72,15 +72,18 @@ async def _run(gateway: Gateway) -> None:
 
 
 def banner(url: str, key: str, health: str) -> str:
-    """What a newcomer needs. The demo key lives in this process only, so showing it costs nothing."""
+    """What a newcomer needs. The demo key lives in this process only, and only where policies have no key, so showing
+    it costs nothing."""
     return f"""
   The gateway listens on {url}   (health and metrics: {health})
-  A demo key, valid until it stops: {key}
+  A demo key, valid until it stops or the policies have a key of their own: {key}
 
   Try it:
 
     curl -N {url}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
       -d '{{"model": "echo", "stream": true, "messages": [{{"role": "user", "content": "Write to ada@example.com"}}]}}'
+
+  Or in Python, after `pip install openai`:
 
     OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key} python -c 'import openai; \\
       print(openai.OpenAI().chat.completions.create(model="echo", messages=[{{"role": "user", "content": "Hello"}}]))'

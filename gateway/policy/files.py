@@ -26,6 +26,7 @@ LAST_GOOD = "last-good-policies.json"
 DEBOUNCE = 200  # milliseconds: an editor writes, renames and touches; Kubernetes swaps a link
 LARGEST_FILE = 32 << 20  # bytes: 100,000 keys with limits in one file
 DEMO_REQUESTS = 60  # a minute
+BUILT_IN = "the built-in demo key"  # where its rules stand
 
 
 class PoliciesBroken(Exception):
@@ -185,10 +186,10 @@ class PolicyFiles:
 
 
 def with_demo_key(policy: PolicySet, digest: bytes, name: str = "demo") -> PolicySet:
-    """The set with one more key, which lives in this process only: every model, inference, a few requests a minute,
-    redaction by the profile `strict` if there is one. `digest` is SHA-256 of its secret."""
-    rule = Rule(len(policy.rules) + 1, f"keys.{name}", "(built in)", 0)
-    rate = Rule(len(policy.rules) + 2, f"keys.{name}.limits.requests_per_minute", "(built in)", 0)
+    """A set without keys and the demo key, which lives in this process only: every model, inference, a few requests a
+    minute, redaction by the profile `strict` if there is one. `digest` is SHA-256 of its secret."""
+    rule = Rule(len(policy.rules) + 1, f"keys.{name}", BUILT_IN, 0)
+    rate = Rule(len(policy.rules) + 2, f"keys.{name}.limits.requests_per_minute", BUILT_IN, 0)
     limit = Limit("requests_per_minute", Unit.REQUESTS, Window.MINUTE, DEMO_REQUESTS, rate, DEMO_REQUESTS)
     secret = KeySecret("demo", digest, None, rule)
     key = Key(

@@ -52,8 +52,14 @@ def plan(permit: Permit, draw: float, today: date) -> Plan | Refusal:
         versions = tuple(version for version in versions if version.name == permit.ask.version)
     if not versions:
         wanted = f" in version '{permit.ask.version}'" if permit.ask.version is not None else ""
+        known = [permit.policy.providers.get(version.provider) for version in model.versions]
+        absent = known and not any(one is not None and one.available for one in known)
+        why = ": its provider is not configured on this gateway" if absent else ""
         return Refusal(
-            Reason.NO_PROVIDER, f"No permitted provider offers the model '{model.name}'{wanted}.", "model", permit.rule
+            Reason.NO_PROVIDER,
+            f"No permitted provider offers the model '{model.name}'{wanted}{why}.",
+            "model",
+            permit.rule,
         )
     return _plan(permit, weighted(versions, draw), rest, today)
 

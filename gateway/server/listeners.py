@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from dataclasses import dataclass
 
@@ -44,7 +45,9 @@ def bind(setting: str, host: str, port: int, backlog: int = 2048) -> Bound:
         listening.listen(backlog)
         listening.setblocking(False)
     except OSError as error:
-        raise PortTaken(f"[{setting}] cannot listen on {host}:{port}: {error.strerror or error}") from None
+        taken = f"; another port: [{setting}] port, or GATEWAY_{setting.upper()}__PORT"
+        hint = taken if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise PortTaken(f"[{setting}] cannot listen on {host}:{port}: {error.strerror or error}{hint}") from None
     name = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
     shown = f"[{name}]" if ":" in name else name
     return Bound(listening, f"http://{shown}:{listening.getsockname()[1]}")

@@ -114,6 +114,59 @@ def test_an_expired_key(folder: Path) -> None:
     assert output.startswith("Refused, 401: the key expired at 2001-01-01T00:00:00+00:00.")
 
 
+def test_the_demo_key_is_known_where_there_is_no_other(folder: Path) -> None:
+    (folder / "policies" / "keys.toml").write_text(POLICIES[POLICIES.index("[models.chat]") :])
+    code, output = explain(folder, "--key", "demo", "--model", "chat")
+    assert code == 0
+    assert output.startswith("Allowed by keys.demo\n    the built-in demo key: there while the policies have no key")
+    assert "Limit of key:k_demo: requests_per_minute = 60\n    the built-in demo key" in output
+    decision = re.search(r"^Decision (\S+)$", output, re.MULTILINE)
+    assert decision is not None
+    code, resolved = explain(folder, decision[1])
+    assert code == 0
+    assert resolved.startswith(f"Decision {decision[1]}: keys.demo\n    the built-in demo key: ")
+    (folder / "config.toml").write_text('[server]\nhost = "0.0.0.0"\n')
+    assert explain(folder, "--key", "demo", "--model", "chat") == (1, "No key is called 'demo'. There are: none.\n")
+
+
+def test_a_call_that_nobody_may_serve_is_refused_and_why_is_said(folder: Path) -> None:
+    with (folder / "config.toml").open("a") as file:
+        file.write('[providers.echo]\nkind = "echo"\nlabels = { region = "us" }\n')
+        file.write('[providers.away]\nkind = "openai"\napi_key = "env:GATEWAY_TEST_ABSENT"\n')
+        file.write('optional = true\nlabels = { region = "eu" }\n')
+    more = """\
+[models.away]
+provider = "away"
+model = "m"
+[models.both]
+versions = [
+  { provider = "away", model = "m", name = "one" },
+  { provider = "echo", model = "m", name = "two", disabled = { reason = "broken" } },
+]
+[keys.all]
+id = "k_3"
+hash = "sha256:{hash}"
+models = ["*"]
+[keys.eu]
+id = "k_4"
+hash = "sha256:{other}"
+models = ["*"]
+require = { region = "eu" }
+"""
+    (folder / "policies" / "more.toml").write_text(more.replace("{hash}", "2" * 64).replace("{other}", "3" * 64))
+    code, output = explain(folder, "--key", "all", "--model", "away")
+    assert code == 0, output
+    refused = "Refused, 403 no_provider: No permitted provider offers the model 'away'"
+    assert output.startswith(f"{refused}: its provider is not configured on this gateway.\n")
+    assert re.search(r"provider away is left out: .*GATEWAY_TEST_ABSENT is not set", output)
+    assert "Allowed by" not in output
+    _, output = explain(folder, "--key", "eu", "--model", "chat")
+    assert output.startswith("Refused, 403 no_provider: No permitted provider offers the model 'chat'.\n")
+    assert "provider echo lacks the required label region = eu" in output
+    _, output = explain(folder, "--key", "all", "--model", "both")
+    assert "  version two: is disabled" in output
+
+
 def test_policies_with_a_mistake_end_it(folder: Path) -> None:
     (folder / "policies" / "more.toml").write_text("[models.x]\nprovider = 1\n")
     code, output = explain(folder, "--key", "bot", "--model", "chat")

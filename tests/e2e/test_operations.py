@@ -53,6 +53,33 @@ def running(tmp_path: Path, upstream: Upstream) -> Iterator[Gateway]:
         yield started
 
 
+def test_the_demo_key_is_there_only_while_no_other_is(tmp_path: Path, upstream: Upstream) -> None:
+    with gateway(tmp_path, config(upstream.url), {"models.toml": MODELS}) as running:
+        secret = running.out.wait_for("A demo key").rpartition(" ")[2]
+        body = json.dumps({"model": "nothing", "messages": []}).encode()
+
+        def demo() -> tuple[int, str]:
+            headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
+            request = urllib.request.Request(f"{running.url}/v1/chat/completions", body, headers)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request, timeout=5)
+            with refused.value as answer:
+                return answer.code, str(answer.headers["x-gateway-decision"])
+
+        status, decision = demo()
+        assert status == 404, "the key is taken, the model is not there"
+        assert f"Decision {decision}: keys.demo\n    the built-in demo key" in running.explain(decision)
+        assert secret not in running.log()
+        assert not any(secret in line for line in running.out.all if line.startswith("{"))
+        (running.folder / "policies" / "keys.toml").write_text(keys())
+        until(lambda: demo()[0] == 401)
+        running.stop()
+    with gateway(tmp_path, config(upstream.url), {"models.toml": MODELS, "keys.toml": keys()}) as running:
+        running.err.wait_for('"ready"')
+        assert running.stop() == 0
+        assert not any("demo" in line for line in running.out.all)
+
+
 def test_health_answers_without_a_credential(running: Gateway) -> None:
     assert call(f"{running.health}/livez") == (200, "ok\n")
     assert call(f"{running.health}/startupz") == (200, "ok\n")
@@ -141,7 +168,7 @@ def test_a_port_that_is_taken_is_said_at_once(running: Gateway, tmp_path: Path, 
     settings = config(upstream.url).replace("[server]\nport = 0", f"[server]\nport = {port}")
     policies = {"keys.toml": keys(), "models.toml": MODELS}
     with (
-        pytest.raises(AssertionError, match=f"cannot listen on 127.0.0.1:{port}"),
+        pytest.raises(AssertionError, match=f"cannot listen on 127.0.0.1:{port}: .*, or GATEWAY_SERVER__PORT"),
         gateway(tmp_path / "second", settings, policies),
     ):
         pass
