@@ -1,7 +1,8 @@
 """The settler: what must still be told to the store when the exchange is over, and while it is open.
 
 `settle` takes a settlement without waiting, so that a `finally` under cancellation can hand it over; a task brings it
-to the store, again and again until it is there. Open leases are renewed; leases that nobody renews are swept.
+to the store, again and again until it is there. What keys without limits use is added up for a second first
+(`rows.py`). Open leases are renewed; leases that nobody renews are swept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import StoreFailure
-from gateway.limits.ledger import CANCELLED, TOMBSTONE
+from gateway.limits.ledger import CANCELLED, TOMBSTONE, UNCOUNTED
+from gateway.limits.rows import Waiting
 from gateway.limits.scopes import Charge, Claim, Crossed, Lease
 from gateway.limits.warnings import Rates
 from gateway.limits.windows import MICRO
@@ -29,6 +31,7 @@ RENEW = 20.0  # seconds; a lease lasts 60, so two renewals may fail
 YOUNG = 5.0  # seconds of age below which a lease need not be renewed yet
 SWEEP = 1.0  # seconds between sweeps, ± half of it, so that processes do not sweep in step
 FIRST, LONGEST = 0.1, 5.0  # seconds between two tries
+ADDED_UP = 1.0  # seconds for which usage that no limit waits for is added up
 BATCH = 128  # settlements on their way at once
 RENEWED_AT_ONCE = 500
 
@@ -69,6 +72,7 @@ class Settler:
         self._one_by_one = one_by_one  # for a store that has nothing to wait for: a task for each would cost more
         self._open: dict[str, tuple[float, Lease]] = {}
         self._due: list[_Due] = []
+        self._rows = Waiting()
         self._number = 0
         self._flying = 0
         self._wake = asyncio.Event()
@@ -80,7 +84,7 @@ class Settler:
     @property
     def depth(self) -> int:
         """Settlements that the store does not have yet."""
-        return len(self._due) + self._flying
+        return len(self._due) + self._flying + len(self._rows)
 
     @property
     def open_leases(self) -> int:
@@ -104,7 +108,19 @@ class Settler:
 
     def settle(self, lease: Lease, charge: Charge) -> None:
         self.start()
+        if lease.epoch == UNCOUNTED and not self._closing:
+            if lease.claim.row and not self._rows:
+                asyncio.get_running_loop().call_later(ADDED_UP, self._tell_rows)
+            self._rows.add(lease, charge)
+            return
         self._open.pop(lease.claim.request_id, None)
+        self._add(lease, charge)
+
+    def _tell_rows(self) -> None:
+        for lease, charge in self._rows.taken():
+            self._add(lease, charge)
+
+    def _add(self, lease: Lease, charge: Charge) -> None:
         now = self._clock.monotonic()
         self._number += 1
         heapq.heappush(self._due, _Due(now, self._number, lease, charge, now))
@@ -114,6 +130,7 @@ class Settler:
         """Bring everything to the store, for at most `timeout` seconds; what is left then is counted as lost, logged,
         and charged as reserved when its lease expires."""
         self._closing = True
+        self._tell_rows()  # INVARIANT: before anything is awaited, since the task ends where nothing is due
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -185,8 +202,9 @@ class Settler:
         self.counts.lost += 1
         claim, charge = due.lease.claim, due.charge
         log.error(
-            "settlement lost", request_id=claim.request_id, tenant=claim.tenant, tokens=charge.tokens,
-            nano_usd=charge.nano_usd, reserved_tokens=claim.tokens, reserved_nano_usd=claim.nano_usd,
+            "settlement lost", request_id=claim.request_id, tenant=claim.tenant, requests=charge.requests,
+            tokens=charge.tokens, nano_usd=charge.nano_usd, reserved_tokens=claim.tokens,
+            reserved_nano_usd=claim.nano_usd,
         )  # fmt: skip
 
     async def _renew(self) -> None:

@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from gateway.errors import StoreFailure
 from gateway.limits import settler as module
+from gateway.limits.ledger import UNCOUNTED
 from gateway.limits.memory import MemoryStore
-from gateway.limits.scopes import Charge, Crossed, Lease
+from gateway.limits.rows import Waiting
+from gateway.limits.scopes import Charge, Claim, Crossed, Lease
 from gateway.limits.settler import Settler
+from gateway.limits.usage import row_name
 from gateway.telemetry.tasks import Background
 from tests.limit_trial import claim, limit, scope
 
@@ -65,7 +70,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("FIRST", 0.001), ("RENEW", 0.02), ("SWEEP", 0.01), ("YOUNG", 0.0)):
+    for name, value in (("FIRST", 0.001), ("RENEW", 0.02), ("SWEEP", 0.01), ("YOUNG", 0.0), ("ADDED_UP", 0.05)):
         monkeypatch.setattr(module, name, value)
 
 
@@ -134,3 +139,56 @@ async def test_open_leases_are_renewed_and_expired_ones_swept(background: Backgr
 
 async def test_closing_without_having_begun(background: Background) -> None:
     await Settler(MemoryStore(RealClock()), background, RealClock()).close(1.0)
+
+
+def free(number: int, row: str = "a", tenant: str = "acme", zone: str = "UTC") -> Lease:
+    """What a key without limits hands over."""
+    name = row_name(row, None, (), "m") if row else ""
+    return Lease(Claim(f"r{number}", tenant, (), 100, 100, row=name, time_zone=zone), (), epoch=UNCOUNTED)
+
+
+async def used(store: MemoryStore) -> list[tuple[str, int, int, int]]:
+    return sorted((row.key, row.requests, row.tokens, row.nano_usd) for row in await store.usage("acme", 0))
+
+
+async def test_usage_that_no_limit_waits_for_is_told_together(background: Background) -> None:
+    store = Reluctant(RealClock())
+    settler = Settler(store, background, RealClock())
+    for number in range(100):
+        settler.settle(free(number, "ab"[number % 2]), Charge(1, 10))
+    settler.settle(free(100, ""), Charge(1, 10))
+    assert settler.depth == 2
+    await until(lambda: settler.depth == 0)
+    assert await used(store) == [("a", 50, 50, 500), ("b", 50, 50, 500)]
+    assert settler.counts.settled == 2
+    assert len(store.ledger("acme").tombs) == 2, "what is kept to count once is kept for each that was told"
+    settler.settle(free(101), Charge(1, 10))
+    await until(lambda: settler.depth == 0)
+    assert await used(store) == [("a", 51, 51, 510), ("b", 50, 50, 500)]
+    await settler.close(1.0)
+
+
+async def test_usage_that_is_added_up_survives_a_store_that_fails_and_the_end(background: Background) -> None:
+    store = Reluctant(RealClock())
+    settler = Settler(store, background, RealClock())
+    store.refusals = 3
+    for number in range(10):
+        settler.settle(free(number), Charge(1, 10))
+    await settler.close(10.0)
+    assert await used(store) == [("a", 10, 10, 100)]
+    assert (settler.depth, settler.counts.lost) == (0, 0)
+
+
+@given(some.lists(some.tuples(some.sampled_from("ab"), some.sampled_from(("acme", "other")), some.integers(0, 9))))
+def test_nothing_is_lost_in_adding_up(exchanges: list[tuple[str, str, int]]) -> None:
+    waiting = Waiting()
+    for number, (row, tenant, tokens) in enumerate(exchanges):
+        waiting.add(free(number, row, tenant), Charge(tokens, 2 * tokens))
+    rows = waiting.taken()
+    assert len(waiting) == 0
+    assert len({(lease.claim.tenant, lease.claim.row) for lease, _ in rows}) == len(rows)
+    for lease, charge in rows:
+        asked = lease.claim.row, lease.claim.tenant
+        mine = [one for one in exchanges if (row_name(one[0], None, (), "m"), one[1]) == asked]
+        tokens = sum(one[2] for one in mine)
+        assert charge == Charge(tokens, 2 * tokens, requests=len(mine))
