@@ -228,13 +228,22 @@ def llama_index() -> Cases:
 
 
 def pydantic_ai() -> Cases:
+    import asyncio
+
     from pydantic import BaseModel
-    from pydantic_ai import Agent
+    from pydantic_ai import Agent, Embedder
+    from pydantic_ai.direct import model_request_stream, model_request_sync
+    from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
+    from pydantic_ai.messages import ModelRequest
+    from pydantic_ai.models import ModelRequestParameters
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
+    from pydantic_ai.tools import ToolDefinition
 
     class Person(BaseModel):
         name: str
+
+    provider = OpenAIProvider(base_url=V1, api_key=KEY)
 
     def made(model: str = "chat", key: str = KEY, **more: Any) -> Any:
         return Agent(OpenAIChatModel(model, provider=OpenAIProvider(base_url=V1, api_key=key)), **more)
@@ -242,13 +251,36 @@ def pydantic_ai() -> Cases:
     def stream() -> str:
         return "".join(made().run_stream_sync(WORDS).stream_text(delta=True))
 
+    def call() -> Any:
+        asked = ModelRequestParameters(
+            function_tools=[ToolDefinition(name="greet", parameters_json_schema=SCHEMA)], allow_text_output=False
+        )
+        found = model_request_sync(
+            OpenAIChatModel("chat", provider=provider), [ModelRequest.user_text_prompt(WORDS)],
+            model_request_parameters=asked,
+        )  # fmt: skip
+        return found.tool_calls[0].args_as_dict()["name"]
+
+    async def left() -> str:
+        model = OpenAIChatModel(SLOW, provider=OpenAIProvider(base_url=V1, api_key=KEY))
+        async with model_request_stream(model, [ModelRequest.user_text_prompt(LONG)]) as events:
+            await anext(aiter(events))
+        return "closed"
+
+    def embed() -> int:
+        model = OpenAIEmbeddingModel("chat", provider=OpenAIProvider(base_url=V1, api_key=KEY))
+        return len(Embedder(model).embed_documents_sync(["a", "b"]).embeddings)
+
     return {
         "chat": lambda: made().run_sync(WORDS).output,
         "stream": stream,
+        "tools": call,
         "structured": lambda: made(output_type=Person).run_sync("Ada").output.name,
+        "embeddings": embed,
         "error": lambda: raised(lambda: made("nobody").run_sync(WORDS)),
         "retries": lambda: raised(lambda: made(DOWN).run_sync(WORDS)),
         "budget": lambda: twice(lambda: made(key=BUDGET_KEY).run_sync(WORDS)),
+        "abort": lambda: asyncio.run(left()),
     }
 
 
@@ -266,10 +298,19 @@ def instructor() -> Cases:
             model=model, messages=[{"role": "user", "content": words}], response_model=Person, max_retries=1
         )
 
+    def parts() -> Any:
+        client = package.from_openai(openai.OpenAI(base_url=V1, api_key=KEY))
+        return client.chat.completions.create_partial(
+            model="chat", messages=[{"role": "user", "content": WORDS}], response_model=Person
+        )
+
+    # No end in mid-stream: it has read the whole stream before it hands out the first part. No embeddings either.
     return {
-        "tools": lambda: asked().name,
+        "stream": lambda: list(parts())[-1].name,
+        "tools": lambda: asked(words=WORDS).name,
         "structured": lambda: asked(words=PERSON, mode=package.Mode.JSON).name,
         "error": lambda: raised(lambda: asked("nobody")),
+        "retries": lambda: raised(lambda: asked(DOWN)),
         "budget": lambda: twice(lambda: asked(key=BUDGET_KEY)),
     }
 
@@ -318,20 +359,22 @@ def litellm() -> Cases:
 
 def llm() -> Cases:
     folder = Path(tempfile.mkdtemp())
-    models = ["chat", "nobody", DOWN]
+    models = ["chat", "nobody", DOWN, SLOW]
     (folder / "extra-openai-models.yaml").write_text(
         "".join(
             f"- model_id: gw-{name}\n  model_name: {name}\n  api_base: {V1}\n  api_key_name: gw\n"
-            "  supports_schema: true\n"
+            "  supports_schema: true\n  supports_tools: true\n"
             for name in models
         )
     )
 
+    command = str(Path(sys.executable).with_name("llm"))
+    environ = {**os.environ, "LLM_USER_PATH": str(folder)}
+
     def run(*arguments: str, key: str = KEY) -> str:
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("llm")), *arguments, "--key", key, "--no-log"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=50,
-            env={**os.environ, "LLM_USER_PATH": str(folder)},
+            [command, *arguments, "--key", key, "--no-log"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=50, env=environ,
         )  # fmt: skip
         return done.stdout.strip() if done.returncode == 0 else f"exit {done.returncode}: {done.stderr.strip()[:200]}"
 
@@ -339,15 +382,48 @@ def llm() -> Cases:
         run("-m", "gw-chat", "--no-stream", WORDS, key=BUDGET_KEY)
         return run("-m", "gw-chat", "--no-stream", WORDS, key=BUDGET_KEY)
 
+    def call() -> str:
+        """The echo model calls a tool only where it is told to, which the command cannot: the key's policy does. So
+        it calls again when it has the answer, and the command stops at the second."""
+        told = folder / "told"
+        function = f"def greet(name: str) -> str:\n    open({str(told)!r}, 'w').write(name)\n    return name\n"
+        run("-m", "gw-chat", "--no-stream", "--functions", function, "--chain-limit", "2", WORDS)
+        return told.read_text("utf-8")
+
+    def embed() -> int:
+        """Of embeddings the command knows only OpenAI's own models, by the SDK's own variables."""
+        found = [
+            subprocess.run(
+                [command, "embed", "-m", "text-embedding-3-small", "-c", words], stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, check=True, timeout=50,
+                env={**environ, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": V1},
+            ).stdout
+            for words in ("a", "b")
+        ]  # fmt: skip
+        return len([json.loads(one)[0] for one in found])
+
+    def abort() -> str:
+        with subprocess.Popen(
+            [command, "-m", f"gw-{SLOW}", LONG, "--key", KEY, "--no-log"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ,
+        ) as running:  # fmt: skip
+            assert running.stdout is not None
+            running.stdout.read(1)
+            running.terminate()
+        return "closed"
+
     return {
         "chat": lambda: run("-m", "gw-chat", "--no-stream", WORDS),
         "stream": lambda: run("-m", "gw-chat", WORDS),
+        "tools": call,
         "structured": lambda: json.loads(run("-m", "gw-chat", "--no-stream", "--schema", json.dumps(SCHEMA), PERSON))[
             "name"
         ],
         "error": lambda: run("-m", "gw-nobody", WORDS),
+        "embeddings": embed,
         "retries": lambda: run("-m", f"gw-{DOWN}", "--no-stream", WORDS),
         "budget": spent,
+        "abort": abort,
     }
 
 
