@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import structs
+
 from gateway.identity.standing import own_scopes, standing_of
 from gateway.limits.answer import moment, quantity, scope_words
 from gateway.limits.exceptions import Exemption
@@ -69,7 +71,28 @@ class Administering:
             rows += [row for row in await self._store.usage(tenant, label) if row.day <= last]
         if by == "key" and only is not None:
             only = self._id_of(only)
-        return report(rows, by, only)
+        lines = report(rows, by, only)
+        if not lines and only is not None:
+            self._known(by, only)
+        names = {f"key {key.id}": key.name for key in self._policy().keys.values()} if by == "key" else {}
+        return [structs.replace(line, name=names.get(line.scope, "")) for line in lines]
+
+    def _known(self, by: str, name: str) -> None:
+        """Raises Unfit for the name of nothing: what is no more may have been used, and is then no mistake."""
+        policy = self._policy()
+        keys = policy.keys.values()
+        there: set[str] = {
+            "key": {*policy.keys, *(key.id for key in keys)},
+            "team": {key.team for key in keys if key.team is not None},
+            "tenant": {key.tenant for key in keys} | {"default"},
+            "label": {word for key in keys for label, value in key.labels for word in (label, f"{label}={value}")},
+            "model": {*policy.models, *(model.name for model in policy.wildcards)},
+        }[by]
+        if name not in there:
+            keyless = " with a key in it" if by in ("team", "tenant") else ""
+            raise Unfit(
+                f"there is no {by} '{name[:100]}'{keyless}{suggestion(name, there)}, and none was used in these days"
+            )
 
     async def limits(self, name: str) -> dict[str, Any]:
         """How a key stands. Raises Unfit, StoreFailure."""
@@ -80,9 +103,10 @@ class Administering:
 
     async def exceptions(self) -> list[dict[str, Any]]:
         """All that stand. Raises StoreFailure."""
+        names = {key.id: key.name for key in self._policy().keys.values()}
         found = []
         for tenant in self._tenants(None):
-            found += [_listed(tenant, one) for one in await self._store.exemptions(tenant)]
+            found += [_listed(tenant, one, names) for one in await self._store.exemptions(tenant)]
         return found
 
     async def change(self, kind: Kind, asked: Mapping[str, Any], by: str) -> list[Change]:
@@ -100,13 +124,26 @@ class Administering:
             if kind == "reset" and end is None:
                 end = period(limit.window, scope.time_zone, now).end if limit.window is not Window.MINUTE else 0
             amount = _amount(asked.get("amount"), limit) if kind == "raise" else 0
-            one = Scope(scope.id, (limit,), scope.time_zone)
+            one = Scope(scope.id, (limit,), scope.time_zone, scope.key_name)
             (before,) = await self._store.standing(key.tenant, (one,))
             exemption = Exemption(kind, scope.id, limit.name, amount, end or 0, by, now, reason)
+            if kind != "raise" and (nothing := await self._nothing_to(kind, key.tenant, scope, before)):
+                about = f"{limit.name} of {scope_words(scope.id, scope.key_name)}"
+                changes.append(Change(exemption, before, before, f"{about}: {nothing}; nothing is changed"))
+                continue
             done = await self._store.exempt(key.tenant, one, exemption)
             (after,) = await self._store.standing(key.tenant, (one,))
-            changes.append(Change(done, before, after, _words(done, before, after)))
+            changes.append(Change(done, before, after, _words(done, scope, before, after)))
         return changes
+
+    async def _nothing_to(self, kind: Kind, tenant: str, scope: Scope, before: Remaining) -> str:
+        """Why a change would change nothing; "" where it would."""
+        limit = before.limit
+        if kind == "reset":
+            unused = limit.window is not Window.MINUTE and before.remaining >= limit.amount
+            return "none of it is used" if unused else ""
+        standing = await self._store.exemptions(tenant)
+        return "" if any((one.scope, one.limit) == (scope.id, limit.name) for one in standing) else "no exception stood"
 
     def _meant(self, key: Key, kind: Kind, asked: Mapping[str, Any]) -> list[tuple[Scope, Limit]]:
         scopes = own_scopes(key)
@@ -126,7 +163,9 @@ class Administering:
             found = [(scope, limit) for scope, limit in found if limit.window is not Window.OPEN]
         if not found:
             there = ", ".join(sorted(limit.name for _, limit in here)) or "none"
-            raise Unfit(f"{scope_words(str(where))} has no such limit{suggestion(str(name), [])}; its limits: {there}")
+            raise Unfit(
+                f"{scope_words(str(where), key.name)} has no such limit{suggestion(str(name), [])}; its limits: {there}"
+            )
         for _, limit in found:
             if kind == "reset" and limit.window is Window.OPEN:
                 raise Unfit(f"{limit.name} is the number of requests that are open: there is nothing to reset")
@@ -177,12 +216,15 @@ def day_of(text: str) -> date:
 
 def csv_lines(lines: Sequence[Line]) -> Iterator[str]:
     """A report as CSV (RFC 4180)."""
-    yield "day,scope,requests,tokens,usd\r\n"
+    yield "day,scope,name,requests,tokens,usd\r\n"
     for line in lines:
-        scope = '"' + line.scope.replace('"', '""') + '"' if re.search('[",\r\n]', line.scope) else line.scope
-        if scope[:1] in "=+-@\t":
-            scope = f"'{scope}"  # a spreadsheet would take it for a formula
-        yield f"{line.day},{scope},{line.requests},{line.tokens},{usd(line.nano_usd)}\r\n"
+        cells = (line.day, _cell(line.scope), _cell(line.name), line.requests, line.tokens, usd(line.nano_usd))
+        yield ",".join(map(str, cells)) + "\r\n"
+
+
+def _cell(text: str) -> str:
+    cell = '"' + text.replace('"', '""') + '"' if re.search('[",\r\n]', text) else text
+    return f"'{cell}" if cell and cell[0] in "=+-@\t" else cell  # a spreadsheet would take it for a formula
 
 
 def usd(nano_usd: int) -> str:
@@ -237,9 +279,9 @@ def _until(value: object, now: float) -> int | None:
     return int(end.timestamp() * MICRO)
 
 
-def _words(done: Exemption, before: Remaining, after: Remaining) -> str:
+def _words(done: Exemption, scope: Scope, before: Remaining, after: Remaining) -> str:
     unit, limit = after.limit.unit, after.limit
-    about = f"{limit.name} of {scope_words(done.scope)}"
+    about = f"{limit.name} of {scope_words(scope.id, scope.key_name)}"
     left = f"{quantity(before.remaining, unit)} left before, {quantity(after.remaining, unit)} after"
     until = f" until {moment(done.until)}" if 0 < done.until < FOREVER else ""
     if done.kind == "raise":
@@ -251,11 +293,13 @@ def _words(done: Exemption, before: Remaining, after: Remaining) -> str:
     return f"{about}: reset{forgiven}; {left}"
 
 
-def _listed(tenant: str, one: Exemption) -> dict[str, Any]:
+def _listed(tenant: str, one: Exemption, names: Mapping[str, str]) -> dict[str, Any]:
+    key_id = one.scope.partition("|")[0].removeprefix("key:")
     money = one.limit.startswith("usd_")
     return {
         "tenant": tenant,
         "scope": one.scope,
+        "name": names.get(key_id, "") if one.scope.startswith("key:") else "",
         "limit": one.limit,
         "kind": one.kind,
         "amount": one.amount / NANO if money else one.amount,

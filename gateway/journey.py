@@ -173,7 +173,9 @@ async def _travel(
     if foreign is not None:
         return foreign
 
-    reservation = await reserve(exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler)
+    reservation = await reserve(
+        exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now
+    )  # fmt: skip
     if isinstance(reservation, Refusal):
         return reservation
     exchange.reservation = reservation

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import Refusal
 from gateway.limits.answer import denied
-from gateway.limits.estimate import parts
+from gateway.limits.estimate import output_name, parts
 from gateway.limits.ledger import UNCOUNTED
 from gateway.limits.line import Line, at_line, fitting
 from gateway.limits.reservation import BOUND, Estimate, Reservation
@@ -30,9 +30,9 @@ TRIES = 3  # of a capped request, where others take at the same time what was st
 
 async def reserve(
     request_id: str, permit: Permit, attempts: Sequence[Attempt], counting: Counting, store: LimitStore,
-    settler: Settler,
+    settler: Settler, now: float,
 ) -> Reservation | Refusal:  # fmt: skip
-    """The reservation, or the limit that refuses. Raises StoreFailure."""
+    """The reservation, or the limit that refuses. `now` in Unix seconds, for words. Raises StoreFailure."""
     prices = [attempt.price for attempt in attempts]
     worst = await worst_case(permit, attempts, counting)
     if not permit.scopes:
@@ -55,7 +55,8 @@ async def reserve(
             tries -= 1
             smaller = fitting(verdict, worst, prices, capped=held.capped, parts=choices)
         if smaller is None or not tries:
-            return denied(verdict, worst, decision_id(permit.policy, verdict.limit.rule))
+            decision = decision_id(permit.policy, verdict.limit.rule)
+            return denied(verdict, worst, decision, now=now, output=output_name(permit))
         worst = smaller  # a refusal has changed nothing
 
 

@@ -10,6 +10,7 @@ import click
 
 from gateway.cli.asking import ADMIN, ask
 from gateway.cli.opening import CONFIG
+from gateway.limits.answer import scope_words
 
 SCOPE = click.option("--scope", metavar="SCOPE", help="Another of its scopes, such as team:support or tenant:acme.")
 REASON = click.option("--reason", metavar="TEXT", default="", help="Why, for the audit log and the list.")
@@ -38,7 +39,7 @@ def show(key: str, config: Path | None, admin: str | None, *, as_json: bool) -> 
     found = json.loads(text)
     click.echo(f"{found['key']} ({found['id']}), team {found['team'] or 'none'}, tenant {found['tenant']}")
     for one in found["limits"]:
-        click.echo(_line(one))
+        click.echo(_line(one, found["key"]))
     if not found["limits"]:
         click.echo("  no limits")
 
@@ -56,7 +57,8 @@ def exceptions(config: Path | None, admin: str | None, *, as_json: bool) -> None
     for one in found:
         what = f"raised to {one['amount']:g}" if one["kind"] == "raise" else f"{one['amount']:g} forgiven"
         why = f": {one['reason']}" if one["reason"] else ""
-        click.echo(f"{one['limit']} of {one['scope']}: {what} until {one['until'] or 'for good'}, by {one['by']}{why}")
+        where = scope_words(one["scope"], one["name"] or "")
+        click.echo(f"{one['limit']} of {where}: {what} until {one['until'] or 'for good'}, by {one['by']}{why}")
     if not found:
         click.echo("No exceptions stand.")
 
@@ -116,7 +118,7 @@ def _change(kind: str, body: dict[str, Any], config: Path | None, admin: str | N
         click.echo(one["words"])
 
 
-def _line(one: dict[str, Any]) -> str:
+def _line(one: dict[str, Any], name: str) -> str:
     exception = one.get("exception")
     notes = [
         f"resets {one['resets_at']}" if one["resets_at"] else "",
@@ -126,4 +128,4 @@ def _line(one: dict[str, Any]) -> str:
     ]
     told = "; ".join(note for note in notes if note)
     used = f"{one['used']:g} of {one['amount']:g} used, {one['remaining']:g} left"
-    return f"  {one['limit']} of {one['scope']}: {used}; {told}"
+    return f"  {one['limit']} of {scope_words(one['scope'], name)}: {used}; {told}"

@@ -10,6 +10,7 @@ import click
 
 from gateway.cli.asking import ADMIN, ask
 from gateway.cli.opening import CONFIG
+from gateway.limits.answer import key_words
 
 
 @click.command()
@@ -55,6 +56,11 @@ def usage(  # one for each option
         click.echo(line)
 
 
+def _scope(row: dict[str, Any]) -> str:
+    kind, _, name = row["scope"].partition(" ")
+    return f"{kind} {key_words(name, row.get('name') or '')}" if kind == "key" else row["scope"]
+
+
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows, and their sum, as lines of a table."""
     if not rows:
@@ -62,7 +68,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     total = {name: sum(row[name] for row in rows) for name in ("requests", "tokens", "nano_usd")}
     cells = [("day", "scope", "requests", "tokens", "USD")]
     cells += [
-        (row["day"], row["scope"], f"{row['requests']}", f"{row['tokens']}", f"{row['nano_usd'] / 1e9:.6f}")
+        (row["day"], _scope(row), f"{row['requests']}", f"{row['tokens']}", f"{row['nano_usd'] / 1e9:.6f}")
         for row in rows
     ]
     cells.append(("", "in all", f"{total['requests']}", f"{total['tokens']}", f"{total['nano_usd'] / 1e9:.6f}"))

@@ -19,9 +19,11 @@ def own_scopes(key: Key, asked: Mapping[str, str | None] | None = None) -> tuple
     found = []
     for template in key.scopes:
         if template.each is None:
-            found.append(Scope(template.id, template.limits, template.time_zone))
+            found.append(Scope(template.id, template.limits, template.time_zone, template.key_name))
         elif asked is not None and (who := asked.get(template.each)) is not None:
-            found.append(Scope(f"{template.id}:{scope_mark(who)}", template.limits, template.time_zone))
+            found.append(
+                Scope(f"{template.id}:{scope_mark(who)}", template.limits, template.time_zone, template.key_name)
+            )
     return tuple(found)
 
 

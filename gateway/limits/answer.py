@@ -8,30 +8,34 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from gateway.errors import Reason, Refusal
 from gateway.limits.reservation import Estimate
-from gateway.limits.scopes import NANO, Denial, Limit, Remaining, Unit, Window
-from gateway.limits.windows import FOREVER, MICRO
+from gateway.limits.scopes import NANO, Denial, Limit, Remaining, Scope, Unit, Window
+from gateway.limits.windows import FOREVER, MICRO, period
 
 _PERIODS = {Window.MINUTE: "per minute", Window.DAY: "per day", Window.MONTH: "per month", Window.TOTAL: "in all"}
 _HEADERS = (Unit.REQUESTS, Unit.TOKENS)
 
 
-def denied(denial: Denial, estimate: Estimate, decision: str = "") -> Refusal:
+def denied(
+    denial: Denial, estimate: Estimate, decision: str = "", *, now: float, output: str | None = "max_tokens"
+) -> Refusal:
     """The refusal of a denial. It names limit, scope, what stands now, when it could pass, and the decision that
-    `gateway explain` resolves."""
+    `gateway explain` resolves. `now` in Unix seconds; `output`: the request's own parameter that bounds its output."""
     limit = denial.limit
     param = "requests" if limit.unit is Unit.REQUESTS else "tokens" if limit.unit is Unit.TOKENS else None
     if denial.never:
         reason, wait = Reason.NEVER_FITS, None
-        message = _never(denial, estimate)
+        message = _never(denial, estimate, output)
+        param = output if param != "requests" and estimate.output_tokens else None
     elif limit.window in (Window.MINUTE, Window.OPEN):
         reason, wait = Reason.RATE_LIMITED, denial.retry_after
         message = _limited(denial, estimate)
     else:
         reason, wait, param = Reason.OVER_BUDGET, denial.retry_after, None
-        message = _spent(denial)
+        message = _spent(denial, now)
     if decision:
         message += f" (decision {decision})"
     return Refusal(reason, message, param, limit.rule, wait, remaining=denial.remaining)
@@ -66,7 +70,7 @@ def tightest(remaining: Sequence[Remaining], unit: Unit) -> Remaining | None:
 
 def raised_words(limit: Limit, scope: str) -> str:
     """What an exception has made of a limit, and until when."""
-    return f"{_about(limit, scope)} is {_amount(limit)}"
+    return f"{limit.name} of {scope_words(scope)} is {_amount(limit)}"
 
 
 def moment(micros: int) -> str:
@@ -86,7 +90,7 @@ def _amount(limit: Limit) -> str:
 def cut_words(denial: Denial) -> str:
     """Why an answer ended before its time."""
     limit = denial.limit
-    about = _about(limit, denial.scope.id)
+    about = _about(limit, denial.scope)
     return f"answer ended by the gateway: {about} is {_amount(limit)}, and it is used up"
 
 
@@ -114,22 +118,29 @@ def quantity(amount: int, unit: Unit) -> str:
     return f"{sign}{whole}.{digits:0<2} USD"
 
 
-def scope_words(scope: str) -> str:
+def key_words(key_id: str, name: str) -> str:
+    """A key as people know it, `my-app (k_7f3a)`; one that has no name or is its own id by that alone."""
+    return f"{name} ({key_id})" if name not in ("", key_id) else key_id
+
+
+def scope_words(scope: str, key_name: str = "") -> str:
     """A scope's id as an admin would say it; the digest of a user or session says nothing to a reader and is left out.
-    `key:k_7f3a|model:gpt-5*` → "key k_7f3a, model gpt-5*"."""
+    `key:k_7f3a|model:gpt-5*` of the key my-app → "key my-app (k_7f3a), model gpt-5*"."""
     parts = []
     for part in scope.split("|"):
         kind, _, name = part.partition(":")
+        if kind == "key":
+            name = key_words(name, key_name)
         parts.append(f"this {kind}" if kind in ("user", "session") else f"{kind} {name}")
     return ", ".join(parts)
 
 
-def _about(limit: Limit, scope: str) -> str:
-    return f"{limit.name} of {scope_words(scope)}"
+def _about(limit: Limit, scope: Scope) -> str:
+    return f"{limit.name} of {scope_words(scope.id, scope.key_name)}"
 
 
 def _limited(denial: Denial, estimate: Estimate) -> str:
-    limit, about = denial.limit, _about(denial.limit, denial.scope.id)
+    limit, about = denial.limit, _about(denial.limit, denial.scope)
     if limit.window is Window.OPEN:
         return (
             f"Rate limit reached: {about} is {limit.amount}, and {denial.current} requests are open. "
@@ -145,29 +156,41 @@ def _limited(denial: Denial, estimate: Estimate) -> str:
     )
 
 
-def _spent(denial: Denial) -> str:
+def _spent(denial: Denial, now: float) -> str:
     limit, unit = denial.limit, denial.limit.unit
     held = f", of which open requests reserve {quantity(denial.reserved, unit)}" if denial.reserved else ""
-    when = "It does not renew." if denial.retry_after is None else f"It starts anew in {duration(denial.retry_after)}."
+    when = "It does not renew."
+    if denial.retry_after is not None:
+        when = f"It starts anew in {duration(denial.retry_after)}{_at(denial, now)}."
     return (
-        f"Budget exceeded: {_about(limit, denial.scope.id)} is {_amount(limit)}. "
+        f"Budget exceeded: {_about(limit, denial.scope)} is {_amount(limit)}. "
         f"In use: {quantity(denial.current, unit)}{held}; requested: up to {quantity(denial.wanted, unit)}. {when}"
     )
 
 
-def _never(denial: Denial, estimate: Estimate) -> str:
+def _at(denial: Denial, now: float) -> str:
+    """The beginning of the next period, in the zone that it is counted in."""
+    zone = denial.scope.time_zone
+    end = period(denial.limit.window, zone, int(now * MICRO)).end
+    if end >= FOREVER:
+        return ""
+    at = datetime.fromtimestamp(end / MICRO, UTC if zone == "UTC" else ZoneInfo(zone))
+    return f", on {at:%Y-%m-%d} at {at:%H:%M} {zone}"
+
+
+def _never(denial: Denial, estimate: Estimate, output: str | None) -> str:
     limit = denial.limit
     most = (limit.burst or limit.amount) if limit.window is Window.MINUTE else limit.amount
     fits = quantity(most, limit.unit)
     advice = ""
-    if limit.unit is not Unit.REQUESTS and estimate.output_tokens:
-        advice = " A smaller max_tokens or a shorter prompt would fit."
+    if limit.unit is not Unit.REQUESTS and estimate.output_tokens and output is not None:
+        advice = f" A smaller {output} or a shorter prompt would fit."
         if limit.unit is Unit.TOKENS and most > estimate.input_tokens:
-            advice = f" With this prompt max_tokens of at most {most - estimate.input_tokens} would fit."
+            advice = f" With this prompt {output} of at most {most - estimate.input_tokens} would fit."
         elif limit.unit is Unit.TOKENS:
             advice = " A shorter prompt would fit."
     return (
-        f"This request can never fit: {_about(limit, denial.scope.id)} lets at most {fits} pass at once, and the "
+        f"This request can never fit: {_about(limit, denial.scope)} lets at most {fits} pass at once, and the "
         f"request may take {_wanted(denial, estimate)}.{advice}"
     )
 

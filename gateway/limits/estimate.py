@@ -91,6 +91,15 @@ def parts(permit: Permit) -> int:
     return max(1, choices, _best_of(ask)) * _prompts(ask)
 
 
+def output_name(permit: Permit) -> str | None:
+    """The parameter by which a caller bounds the output: the one that stands in the request, else the one that most
+    write; None where there is no output."""
+    shape = SHAPES.get(permit.ask.endpoint.shape)
+    names = shape.output_names if shape is not None else ()
+    said = [name for name in names if name in permit.ask.fields]
+    return said[0] if said else "max_tokens" if "max_tokens" in names else next(iter(names), None)
+
+
 def _output_tokens(permit: Permit, shape: Shape) -> int:
     """Tokens that may come, over all choices and prompts."""
     ask = permit.ask

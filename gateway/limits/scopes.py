@@ -92,6 +92,7 @@ class Scope(msgspec.Struct, frozen=True):
     id: str
     limits: tuple[Limit, ...]
     time_zone: str = "UTC"
+    key_name: str = ""  # where it is a key's: what people call that key, who seldom know its id
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ class Line(msgspec.Struct, frozen=True):
     tokens: int
     usd: float
     nano_usd: int
+    name: str = ""  # of a key, where the policies still know it
 
 
 @dataclass(slots=True)

@@ -130,6 +130,7 @@ class ScopeTemplate:
     time_zone: str = "UTC"
     each: Literal["user", "session"] | None = None
     model: str | None = None
+    key_name: str = ""  # of the key whose own scope it is
 
 
 @dataclass(frozen=True, slots=True)

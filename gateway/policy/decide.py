@@ -252,13 +252,13 @@ def _scopes(templates: Iterable[ScopeTemplate], ask: Ask, models: tuple[tuple[Mo
         if template.model is not None:
             if ask.model is None or not models or not _matches(template.model, ask.model, models[0][0]):
                 continue
-            yield Scope(template.id, template.limits, template.time_zone)
+            yield Scope(template.id, template.limits, template.time_zone, template.key_name)
         elif template.each is not None:
             who = ask.user if template.each == "user" else ask.session
             if who is not None:
-                yield Scope(f"{template.id}:{scope_mark(who)}", template.limits, template.time_zone)
+                yield Scope(f"{template.id}:{scope_mark(who)}", template.limits, template.time_zone, template.key_name)
         else:
-            yield Scope(template.id, template.limits, template.time_zone)
+            yield Scope(template.id, template.limits, template.time_zone, template.key_name)
 
 
 def _unpriced(

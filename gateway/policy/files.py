@@ -199,7 +199,7 @@ def with_demo_key(policy: PolicySet, digest: bytes, name: str = "demo") -> Polic
         rule=rule,
         models=(("*",),),
         redaction=policy.redaction.get("strict"),
-        scopes=(ScopeTemplate(f"key:k_{name}", (limit,)),),
+        scopes=(ScopeTemplate(f"key:k_{name}", (limit,), key_name=name),),
     )
     return replace(
         policy,

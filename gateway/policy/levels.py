@@ -33,6 +33,11 @@ class _Level:
     def table(self) -> Any:
         return self.entry.table
 
+    @property
+    def key_name(self) -> str:
+        """Its name, where it is the key itself."""
+        return str(self.entry.loc[-1]) if self.scope.startswith("key:") else ""
+
 
 class Levels:
     """Makes keys. What several keys share of a team or a tenant is made once, so that each of its rules has one
@@ -150,17 +155,19 @@ class Levels:
                 )
             )
         if own:
-            yield ScopeTemplate(level.scope, own, time_zone)
+            yield ScopeTemplate(level.scope, own, time_zone, key_name=level.key_name)
         for pattern, counted in sorted(table.per_model.items()):
             if limits := tuple(self._limits(entry, counted.limits, counted.budget, "per_model", pattern)):
-                yield ScopeTemplate(f"{level.scope}|model:{pattern}", limits, time_zone, model=pattern)
+                yield ScopeTemplate(
+                    f"{level.scope}|model:{pattern}", limits, time_zone, model=pattern, key_name=level.key_name
+                )
         each: Literal["user", "session"]
         for each in ("user", "session"):
             counted = getattr(table.each, each)
             if counted is None:
                 continue
             if limits := tuple(self._limits(entry, counted.limits, counted.budget, "each", each)):
-                yield ScopeTemplate(f"{level.scope}|{each}", limits, time_zone, each=each)
+                yield ScopeTemplate(f"{level.scope}|{each}", limits, time_zone, each=each, key_name=level.key_name)
 
     def _limits(self, entry: Entry, limits: Limits, budget: Budget, *at: str) -> Iterator[Limit]:
         for where, table, kinds in (("limits", limits, RATE_LIMITS), ("budget", budget, BUDGETS)):

@@ -53,7 +53,7 @@ def test_cut_ends_a_chat_stream_at_the_line(tmp_path: Path, upstream: Upstream, 
         lines = [line for line in answer.text.splitlines() if line]
         comments = [line for line in lines if line.startswith(":")]
         assert len(comments) == 1
-        assert "tokens_per_day of key k_app is 3000 tokens" in comments[0]
+        assert "tokens_per_day of key app (k_app) is 3000 tokens" in comments[0]
         decision = comments[0].rpartition("decision ")[2].rstrip(")")
         assert lines[-1] == "data: [DONE]"
         chunks = events_of(answer.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -74,6 +75,9 @@ def settled(one: Gateway, requests: int) -> None:
 
 
 def test_usage_limits_exceptions_and_warnings(one: Gateway) -> None:
+    unused = command(one, "limits", "reset", "app", "tokens_per_day")
+    assert unused == "tokens_per_day of key app (k_app): none of it is used; nothing is changed\n"
+    assert "No exceptions stand." in command(one, "limits", "list")
     assert ask(one).status_code == 200
     assert ask(one, OTHER).status_code == 200
     settled(one, 2)
@@ -110,7 +114,12 @@ def usage_is_told_by_every_scope(one: Gateway) -> None:
     assert "team support" in shown
     assert "0.150000" in shown
     assert json.loads(command(one, "usage", "--json"))[0]["requests"] == 1
-    assert command(one, "usage", "--csv", "--key", "app").splitlines()[0] == "day,scope,requests,tokens,usd"
+    assert command(one, "usage", "--csv", "--key", "app").splitlines()[0] == "day,scope,name,requests,tokens,usd"
+    assert ",key k_app,app,1," in command(one, "usage", "--csv", "--key", "k_app")
+    assert "key app (k_app)" in command(one, "usage")
+    for what in ("key", "team", "tenant", "label", "model"):
+        assert f"there is no {what} 'nope'" in command(one, "usage", f"--{what}", "nope", code=1)
+    assert command(one, "usage", "--key", "app", "--since", "2999-01-01") == "Nothing was used.\n"
 
 
 def a_spent_budget_says_everything(one: Gateway) -> None:
@@ -121,8 +130,8 @@ def a_spent_budget_says_everything(one: Gateway) -> None:
         client.chat.completions.create(model="plain", messages=[{"role": "user", "content": "hi"}])
     assert caught.value.code == caught.value.type == "insufficient_quota"
     said = str(caught.value)
-    assert "tokens_per_day of key k_app is 90000 tokens. In use: 100000 tokens" in said
-    assert "It starts anew in" in said
+    assert "tokens_per_day of key app (k_app) is 90000 tokens. In use: 100000 tokens" in said
+    assert re.search(r"It starts anew in \S+, on \d{4}-\d\d-\d\d at 00:00 Europe/Berlin\.", said)
     decision = caught.value.response.headers["x-gateway-decision"]
     assert f"(decision {decision})" in said
     explained = one.explain(decision)
@@ -141,12 +150,14 @@ def an_exception_holds_for_a_time(one: Gateway) -> None:
     refused = ("limits", "raise", "app", "tokens_per_day", "250000", "--until", "2h")
     assert "role 'read'" in command(one, *refused, token="gw-admin-read", code=1)  # the tests' own
     told = command(one, "limits", "raise", "app", "tokens_per_day", "250000", "--until", "2h", "--reason", "a launch")
-    assert "tokens_per_day of key k_app: 90000 tokens → 250000 tokens until" in told
+    assert "tokens_per_day of key app (k_app): 90000 tokens → 250000 tokens until" in told
     assert "-10000 tokens left before, 150000 tokens after" in told
     audit = json.loads(one.err.wait_for("a launch"))
     assert (audit["event"], audit["admin"], audit["role"]) == ("admin change", "lim", "limits")
     assert audit["changes"] == [told.strip()]
-    assert "a launch" in command(one, "limits", "list")
+    listed = command(one, "limits", "list")
+    assert "a launch" in listed
+    assert "of key app (k_app): raised to" in listed
     passed = ask(one, model="plain")
     assert passed.status_code == 200
     record = one.record_of(passed.headers["x-request-id"])
@@ -160,6 +171,8 @@ def an_exception_holds_for_a_time(one: Gateway) -> None:
     assert "keys.toml:" in shown
     assert "exceptions taken back" in command(one, "limits", "lift", "app", "tokens_per_day")
     assert "No exceptions stand." in command(one, "limits", "list")
+    again = command(one, "limits", "lift", "app", "tokens_per_day")
+    assert again == "tokens_per_day of key app (k_app): no exception stood; nothing is changed\n"
     assert ask(one, model="plain").status_code == 429
 
 
