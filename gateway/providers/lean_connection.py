@@ -72,14 +72,18 @@ class Connection(asyncio.Protocol):
         if answer is None or self._parser is None:  # bytes that nobody asked for: such a connection is not kept
             self.abort()
             return
+        sound = False
         try:
             self._parser.feed_data(data)
             if not answer.begun:  # with this still in its head: much of a body may come with the end of one
                 answer.received(len(data))
+            sound = True
         except httptools.HttpParserUpgrade:
             answer.fail(ProviderBroken("it changed the protocol"))
         except httptools.HttpParserError as error:
             answer.fail(ProviderBroken(type(error).__name__))
+        if answer.over and self._answer is answer:
+            self.done(keep=answer.keep and sound)
 
     def eof_received(self) -> bool:
         """asyncio: the provider has said all that it will."""
@@ -132,9 +136,9 @@ class Answer:
     it came."""
 
     __slots__ = (
-        "_complete", "_connection", "_failure", "_got", "_head_size", "_interim", "_keep", "_parts",
+        "_complete", "_connection", "_failure", "_got", "_head_size", "_interim", "_parts",
         "_patience", "_paused", "_raw_headers", "_request", "_reused", "_seen", "_since", "_size", "_until", "_waiter",
-        "begun", "headers", "status",
+        "begun", "headers", "keep", "over", "status",
     )  # fmt: skip
 
     def __init__(
@@ -151,7 +155,8 @@ class Answer:
         self._got = 0
         self._head_size = 0
         self._interim = 0
-        self.begun = self._complete = self._keep = self._paused = False
+        self.begun = self._complete = self._paused = False
+        self.over = self.keep = False  # whether the connection is done with it, and may carry another
         self._failure: ProviderFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._seen: asyncio.Future[None] | None = None  # the waiter of the last look, and when it was first seen
@@ -165,7 +170,7 @@ class Answer:
     def on_message_begin(self) -> None:
         """A head begins; after the answer there must be none."""
         if self._complete:
-            self._keep = False
+            self.keep = False
         else:
             self._raw_headers.clear()
 
@@ -183,7 +188,7 @@ class Answer:
         """The head is complete; 1xx ones are not the answer."""
         if self._connection is None or self._complete:
             return
-        status, self._keep = self._connection.head()
+        status, self.keep = self._connection.head()
         if status < 200:
             self._interim += 1
             if self._interim > MOST_INTERIM or status == 101:
@@ -208,12 +213,8 @@ class Answer:
             return  # an interim answer
         self._complete = True
         connection, self._connection = self._connection, None
-        if connection is not None:  # later: the parser that calls here may have bytes left
-            asyncio.get_running_loop().call_soon(self._release, connection)
+        self.over = connection is not None  # it looks when its parser, which calls here, has no bytes left
         self._wake()
-
-    def _release(self, connection: Connection) -> None:
-        connection.done(keep=self._keep)
 
     # what the connection says
 

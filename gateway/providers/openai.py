@@ -17,6 +17,7 @@ from gateway.reading import Ask
 PASSED = ("content-type", "accept", "idempotency-key")
 PASSED_OPAQUE = (*PASSED, "content-encoding", "range", "if-none-match", "if-modified-since")
 USER_AGENT = f"llm-gateway/{__version__}"
+KEPT = 1000  # calls that are alike in all but their bodies: their addresses and headers are remembered
 OPENAI_SHAPES = frozenset(("chat", "completions", "embeddings", "responses", "input_tokens"))
 
 
@@ -56,6 +57,8 @@ class OpenAI:
         self._base = base_url.rstrip("/")
         self.credentials = credentials
         self._within = within or Within()
+        self._heads: dict[tuple[object, ...], tuple[str, tuple[tuple[str, str], ...]]] = {}
+        self._names: dict[Endpoint, tuple[str, ...]] = {}
 
     def request(
         self, ask: Ask, model: str | None, body: bytes | AsyncIterator[bytes] | None, headers: Mapping[str, str],
@@ -65,14 +68,14 @@ class OpenAI:
         credential, an allow-list of headers."""
         endpoint = ask.endpoint
         within = self._within
-        url = self._base + self._path(ask, model)
+        url, passed = self._head(ask, model, body, headers, secret)
         total = within.total if timeout is None else min(within.total, timeout)
         # Only a stream's first byte has a time of its own: a plain answer begins when it is finished.
         streaming = ask.stream or not endpoint.visible
         return UpstreamRequest(
             endpoint.method,
             url,
-            tuple(self._headers(endpoint, body, headers, secret)),
+            passed,
             body,
             connect=within.connect,
             first_byte=min(within.first_byte, total) if streaming else total,
@@ -80,12 +83,33 @@ class OpenAI:
             total=total,
         )
 
+    def _head(
+        self, ask: Ask, model: str | None, body: object, headers: Mapping[str, str], secret: str | None
+    ) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Address and headers. A visible call's are made once for all that differ in nothing they are made of."""
+        endpoint = ask.endpoint
+        if not endpoint.visible or "idempotency-key" in headers:
+            return self._base + self._path(ask, model), tuple(self._headers(endpoint, body, headers, secret))
+        names = self._names.get(endpoint) or self._passed(endpoint)
+        alike = (endpoint, model, ask.stream, secret, *map(headers.get, names))
+        head = self._heads.get(alike)
+        if head is None:
+            head = self._base + self._path(ask, model), tuple(self._headers(endpoint, body, headers, secret))
+            if len(self._heads) >= KEPT:
+                self._heads.clear()
+                self._names.clear()
+            self._heads[alike], self._names[endpoint] = head, names
+        return head
+
+    def _passed(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """The client's headers that pass."""
+        asked = dialect_of(endpoint).asked if self._native(endpoint) else ()
+        return (*(PASSED if endpoint.visible else PASSED_OPAQUE), *asked)
+
     def _headers(
         self, endpoint: Endpoint, body: object, headers: Mapping[str, str], secret: str | None
     ) -> list[tuple[str, str]]:
-        asked = dialect_of(endpoint).asked if self._native(endpoint) else ()
-        names = (*(PASSED if endpoint.visible else PASSED_OPAQUE), *asked)
-        passed = [(name, headers[name]) for name in names if name in headers]
+        passed = [(name, headers[name]) for name in self._passed(endpoint) if name in headers]
         passed.append(("accept-encoding", "identity"))  # what is restored, metered and looked through must be readable
         if isinstance(body, AsyncIterator) and "content-length" in headers:
             passed.append(("content-length", headers["content-length"]))

@@ -28,10 +28,19 @@ _USUAL = (
     "traceparent",
 )  # fmt: skip
 _NAMES: Mapping[str, str] = {way: name for name in _USUAL for way in (name, name.title(), name.upper())}
+# Fields that clients send the same each time and that are no secret: lines of these are remembered.
+_STEADY = frozenset(_USUAL) - {
+    "authorization", "x-api-key", "api-key", "content-length", "connection", "idempotency-key", "x-request-id",
+    "traceparent", "x-gateway-user", "x-gateway-session", "x-gateway-conversation", "x-gateway-tags",
+}  # fmt: skip
+KEPT, LONGEST_KEPT = 1000, 200  # lines, and characters of one
 # Fields that change how a message is framed, or what the connection is.
 _LEFT_TO_AIOHTTP = frozenset(
     ("transfer-encoding", "expect", "upgrade", "te", "trailer", "proxy-connection", "http2-settings")
 )
+
+
+Lines = dict[str, tuple[str, str]]  # a header's line → its name and value
 
 
 class PlainHead(NamedTuple):
@@ -43,8 +52,8 @@ class PlainHead(NamedTuple):
     length: int
 
 
-def plain_head(data: bytes) -> PlainHead | None:
-    """A head without its empty line, None where it is not plain."""
+def plain_head(data: bytes, seen: Lines) -> PlainHead | None:
+    """A head without its empty line, None where it is not plain. `seen` remembers lines."""
     lines = data.count(b"\r\n")
     if lines > MOST_HEADERS or len(data) - len(data.translate(None, _CONTROLS)) != 2 * lines:
         return None  # a line end that is none, or another control character
@@ -55,15 +64,10 @@ def plain_head(data: bytes) -> PlainHead | None:
         return None
     headers: dict[str, str] = {}
     for field in fields:
-        written, colon, value = field.partition(":")
-        name = _NAMES.get(written)
-        if name is None:
-            if not colon or _TOKEN.fullmatch(written) is None:
-                return None
-            name = written.lower()
-        if name in headers or name in _LEFT_TO_AIOHTTP:
+        line = seen.get(field) or _line(field, seen)
+        if line is None or line[0] in headers:
             return None
-        headers[name] = value.strip(" \t")
+        headers[line[0]] = line[1]
     if "host" not in headers or headers.get("connection", "keep-alive").lower() != "keep-alive":
         return None
     length = headers.get("content-length")
@@ -72,3 +76,21 @@ def plain_head(data: bytes) -> PlainHead | None:
     if method != "POST" or not (length.isascii() and length.isdigit()) or len(length) > 12:
         return None
     return PlainHead(method, target, headers, int(length))
+
+
+def _line(field: str, seen: Lines) -> tuple[str, str] | None:
+    """Name and value of a header's line, None where it is not plain."""
+    written, colon, value = field.partition(":")
+    name = _NAMES.get(written)
+    if name is None:
+        if not colon or _TOKEN.fullmatch(written) is None:
+            return None
+        name = written.lower()
+    if name in _LEFT_TO_AIOHTTP:
+        return None
+    line = name, value.strip(" \t")
+    if name in _STEADY and len(field) <= LONGEST_KEPT:
+        if len(seen) >= KEPT:
+            seen.clear()
+        seen[field] = line
+    return line

@@ -19,7 +19,7 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from gateway.errors import ClientGone, ClientTooSlow
 from gateway.patience import Patience
 from gateway.ports import Head
-from gateway.server.heads import LARGEST_HEAD, plain_head
+from gateway.server.heads import LARGEST_HEAD, Lines, plain_head
 from gateway.server.reply import NAME
 
 LARGEST_BODY = 1 << 20  # bytes that are held here; a larger body takes aiohttp's way, with its back-pressure
@@ -151,7 +151,7 @@ class HotConnection(asyncio.Protocol):
 
     def _begin(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n", 0, LARGEST_HEAD)
-        head = plain_head(data[:end]) if end > 0 else None
+        head = plain_head(data[:end], self._limits.lines) if end > 0 else None
         if head is None or head.length > min(LARGEST_BODY, self._limits.body):
             self._hand_over(data)
             return
@@ -184,14 +184,15 @@ class HotConnection(asyncio.Protocol):
 
 
 class Limits:
-    """What all hot connections share: seconds that are waited for a client, bytes that a body may have, and who there
-    is."""
+    """What all hot connections share: seconds that are waited for a client, bytes that a body may have, who there is,
+    and the lines of heads that came before."""
 
-    __slots__ = ("body", "connections", "header", "keepalive", "silence", "write")
+    __slots__ = ("body", "connections", "header", "keepalive", "lines", "silence", "write")
 
     def __init__(self, *, header: float, silence: float, write: float, keepalive: float, body: int) -> None:
         self.header, self.silence, self.write, self.keepalive, self.body = header, silence, write, keepalive, body
         self.connections: set[HotConnection] = set()
+        self.lines: Lines = {}
 
 
 class HotExchange:
@@ -296,8 +297,12 @@ class HotExchange:
 
     async def write(self, data: bytes) -> None:
         """Returns when the client's buffer takes more. Raises ClientGone."""
-        if (wait := self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)) is not None:
-            await wait
+        transport = (connection := self._connection).transport
+        if transport is None or transport.is_closing():
+            raise ClientGone("the connection is closed")
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if connection.drained() is not None:
+            await self._until_drained()
 
     async def end(self) -> None:
         """The orderly end. Raises ClientGone."""
