@@ -151,4 +151,7 @@ class Exchange(msgspec.Struct):
         """What `x-gateway-decision` carries: the rule that refused, else the rule that permitted."""
         if self.refusal is not None:
             return decision_id(self.policy, self.refusal.rule)
-        return decision_id(self.policy, self.permit.rule if self.permit is not None else None)
+        permit = self.permit
+        if permit is not None and permit.decided is not None:
+            return permit.decided.id
+        return decision_id(self.policy, permit.rule if permit is not None else None)

@@ -181,7 +181,7 @@ async def _travel(
     exchange.reservation = reservation
     exchange.enter(Phase.RESERVED)
 
-    safe = await rooms.redactor.redact(permit)
+    safe = await rooms.redactor.redact(permit) if permit.redaction is not None else SafeRequest(ask.body)
     if isinstance(safe, Refusal):
         return safe
     exchange.safe = safe

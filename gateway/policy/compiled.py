@@ -199,9 +199,10 @@ Alike = tuple[str, str, str, str | None, str | None, int]
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What was decided of a call, for those that are like it. `routes` is filled by whoever plans them: by day, the
-    versions that may answer, and the plan of each."""
+    """What was decided of a call, for those that are like it; `id` names it, as `decision_id` says. `routes` is filled
+    by whoever plans them: by day, the versions that may answer, and the plan of each."""
 
+    id: str
     key: Key
     models: tuple[tuple[Model, str], ...]
     scopes: tuple[Scope, ...]

@@ -16,6 +16,13 @@ IDLE = 15.0  # seconds that a connection is kept for the next request; servers c
 LARGEST_HEAD = 64 << 10  # bytes of an answer's head
 HIGH_WATER = 256 << 10  # bytes of an answer that wait for the client before the provider is paused
 MOST_INTERIM = 8  # 1xx answers before the real one
+# Names that come with nearly every answer, in the ways in which they are written.
+_NAMES: Mapping[bytes, str] = {
+    way.encode(): name
+    for name in ("content-type", "content-length", "transfer-encoding", "connection", "date", "server", "x-request-id",
+                 "cache-control", "openai-processing-ms", "openai-version", "openai-organization", "request-id", "vary")
+    for way in (name, name.title())
+}  # fmt: skip
 
 
 class Origin(NamedTuple):
@@ -182,7 +189,7 @@ class Answer:
         if self._head_size > LARGEST_HEAD:
             self.fail(ProviderBroken(f"head larger than {LARGEST_HEAD} bytes"))
             return
-        self._raw_headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._raw_headers[_NAMES.get(name) or name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """The head is complete; 1xx ones are not the answer."""
@@ -205,7 +212,8 @@ class Answer:
         if self._size > HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
             self._connection.pause()
-        self._wake()
+        if (waiter := self._waiter) is not None and not waiter.done():
+            waiter.set_result(None)
 
     def on_message_complete(self) -> None:
         """The body is complete."""
@@ -264,7 +272,14 @@ class Answer:
                 raise self._failure
             if self._complete:
                 return b""
-            await self._wait()
+            self._waiter = asyncio.get_running_loop().create_future()  # as `_wait` does, with one step less
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self.close()
+                raise
+            finally:
+                self._waiter = None
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._size = 0

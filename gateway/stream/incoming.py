@@ -19,7 +19,8 @@ class Incoming:
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """The events that `data` completes."""
-        return self.translated(decoded(self.decoder, data))
+        events = decoded(self.decoder, data)
+        return events if self._stream is None else self.translated(events)
 
     def translated(self, events: Sequence[Event]) -> Sequence[Event]:
         """What a provider's events are to the client."""

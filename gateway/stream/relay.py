@@ -125,7 +125,8 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
             raise
         said = shape.whole(body)
     exchange.usage = _used_by_whole(exchange, shape, said, body)
-    await recount(exchange, counting)
+    if exchange.usage.basis is Basis.COUNTED:
+        await recount(exchange, counting)
     exchange.response_id, exchange.response_model = said.response_id, said.model
     exchange.finish_reasons = said.finish_reasons
     if (keep := answer.safe.keep) is not None and said.response_id is not None:
@@ -170,7 +171,7 @@ async def _relay_stream(
                     events = await cutter.feed(events)
                     if cutter.denial is not None:
                         events, last = [*events, *_at_the_line(exchange, cutter, meter.input_tokens)], True
-                if out := await stages.passed(events, last=last):
+                if out := await stages.passed(events, last=last) if stages.wait else stages.plain(events, last=last):
                     await reply.write(out)
                 if last:
                     break
@@ -264,6 +265,9 @@ def _is_object(data: bytes) -> bool:
 
 def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: bool = False) -> Sequence[Event]:
     for stage in filters:
+        if len(events) == 1 and not last:  # as they mostly come
+            events = tuple(stage.feed(events[0]))
+            continue
         out: list[Event] = []
         for event in events:
             out += stage.feed(event)
@@ -283,6 +287,15 @@ class _Stages:
         self._keep = safe.keep
         self._search = safe.reply.stream(shape.runs(), json_text=json_text) if safe.reply is not None else None
         self._restorers = (RestoreFilter(shape.runs(), safe.restore, json_text=json_text),) if safe.restore else ()
+
+    @property
+    def wait(self) -> bool:
+        """Whether anything may have to be waited for."""
+        return self._search is not None or self._keep is not None
+
+    def plain(self, events: Sequence[Event], *, last: bool = False) -> bytes:
+        """What goes on to the client, where nothing is waited for."""
+        return self._restored(_through((self._metered,), events, last=last), last=last)
 
     async def passed(self, events: Sequence[Event], *, last: bool = False) -> bytes:
         """What goes on to the client. Raises BlockedReply, AnalyzerFailure where replies are searched."""
