@@ -241,7 +241,7 @@ class Answer:
             self._complete = True
             self._wake()
             return
-        if self._reused and self._got == 0:
+        if self._reused and self._got == 0 and not self.begun:  # a head that comes in one piece is not counted
             self.fail(StaleConnection("closed as we wrote"))
         else:
             self.fail(ProviderBroken(type(error).__name__ if error is not None else "closed before the end"))
