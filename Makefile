@@ -81,9 +81,9 @@ fmt: $(VENV)/.dev ## Format the code and repair what ruff can
 
 .PHONY: lock
 lock: .cache/uv/bin/uv ## Resolve requirements/*.txt anew; a version moves only if pyproject.toml asks, or UPGRADE=1
-	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/run.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --extra clouds -o requirements/run.txt
 	$(LOCK) $(if $(UPGRADE),--upgrade) --group build -c requirements/run.txt -o requirements/build.txt
-	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev -c requirements/run.txt -c requirements/build.txt \
+	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --extra clouds --group dev -c requirements/run.txt -c requirements/build.txt \
 		-o requirements/dev.txt
 	$(LOCK) $(if $(UPGRADE),--upgrade) --group clients -o requirements/clients.txt
 

@@ -240,7 +240,7 @@ class Gateway:
         within = Within(**one.timeouts.model_dump())
         return provider(
             one.kind, name, address, _credentials(one), self._transport, within,
-            speaks=one.speaks, api_version=one.api_version, auth=one.auth,
+            speaks=one.speaks, api_version=one.api_version, auth=one.auth, region=one.region,
         )  # fmt: skip
 
     async def _serve_admin(self) -> None:
@@ -368,5 +368,5 @@ def open_gateway(
 def _credentials(one: ProviderSettings) -> Credentials:
     """What a provider's settings hold: one key, or several."""
     if one.api_key is not None:
-        return Credentials((Credential("default", one.api_key.read),))
-    return Credentials([Credential(c.name, c.api_key.read, frozenset(c.tenants), c.weight) for c in one.credentials])
+        return Credentials((Credential("default", one.presented),))
+    return Credentials([Credential(c.name, c.presented, frozenset(c.tenants), c.weight) for c in one.credentials])

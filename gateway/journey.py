@@ -213,7 +213,8 @@ async def _call(
     body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body, cap)
     if isinstance(body, Form):
         headers = _govern_form(body, permit, attempt, headers, rooms.clock.now())
-    said = spoken(ask, provider, body, drop=permit.principal.key.drop_params, created=int(exchange.started_at))
+    drop, created = permit.principal.key.drop_params, int(exchange.started_at)
+    said = spoken(ask, provider, body, drop=drop, created=created, name=exchange.request_id)
     if isinstance(said, Refusal):
         raise LateRefusal(said)
     body, translation = said

@@ -152,12 +152,14 @@ class Transport(Protocol):
 
 class Provider(Protocol):
     """One wire dialect. Pure: it shapes requests; `transport` moves them. What comes back is of the shape that was
-    asked for (`shapes/`) where that is one of `speaks`, else of `dialect`, into which the request was translated."""
+    asked for (`shapes/`) where that is one of `speaks`, else of `dialect`, into which the request was translated.
+    `beside`: what the gateway does not look into passes to it as it is."""
 
     name: str
     kind: str
     dialect: str
     speaks: frozenset[str]
+    beside: bool
     credentials: Credentials
     transport: Transport
 

@@ -16,8 +16,9 @@ from gateway.cli.opening import CONFIG, open_settings
 from gateway.cli.store import reach
 from gateway.limits.redis_url import parse
 from gateway.providers.anthropic import VERSION
-from gateway.settings.model import Auth, Kind, Provider, Settings, Store
-from gateway.settings.secret import Secret, SecretUnavailable
+from gateway.providers.aws_signature import signed_headers
+from gateway.settings.model import Auth, Keyed, Kind, Provider, Settings, Store
+from gateway.settings.secret import SecretUnavailable
 
 
 @click.command()
@@ -73,14 +74,17 @@ async def _provider(session: aiohttp.ClientSession, name: str, provider: Provide
         yield Finding("warning", about, f"left out, and so are its models: {reason}")
         return
     if not provider.credentials:
-        yield await _models(session, provider, provider.api_key, about)
+        yield await _models(session, provider, provider, about)
     for credential in provider.credentials:
-        yield await _models(session, provider, credential.api_key, f"{about} ({credential.name})")
+        yield await _models(session, provider, credential, f"{about} ({credential.name})")
 
 
-def _asked(provider: Provider, key: Secret | None) -> tuple[str, dict[str, str]]:
+def _asked(provider: Provider, key: Keyed) -> tuple[str, dict[str, str]]:
     """Where a provider lists its models, and the headers that it wants. Raises SecretUnavailable."""
-    address, secret = str(provider.address), key.read() if key is not None else None
+    address, secret = str(provider.address), key.presented() if key.api_key is not None else None
+    if provider.kind is Kind.BEDROCK:  # its runtime has no list of models; of its list of jobs anybody may ask
+        address = f"{address}/async-invoke"
+        return address, dict(signed_headers("GET", address, b"", secret, provider.region or "") if secret else ())
     if provider.kind is Kind.AZURE:
         root = address.removesuffix("/openai/v1").removesuffix("/openai") + "/openai"
         version = provider.api_version
@@ -98,13 +102,13 @@ def _asked(provider: Provider, key: Secret | None) -> tuple[str, dict[str, str]]
     return address, {"authorization": f"Bearer {secret}"}
 
 
-async def _models(session: aiohttp.ClientSession, provider: Provider, key: Secret | None, about: str) -> Finding:
+async def _models(session: aiohttp.ClientSession, provider: Provider, key: Keyed, about: str) -> Finding:
     about = f"{about} {urlsplit(str(provider.address)).netloc}"
     started = time.perf_counter()
     try:
         address, headers = _asked(provider, key)
         async with session.get(address, headers=headers, allow_redirects=False) as answer:
-            status = answer.status
+            status, said = answer.status, answer.headers.get("x-amzn-errortype", "")
     except SecretUnavailable as error:
         return Finding("FAILED", about, str(error))
     except TimeoutError:
@@ -112,6 +116,8 @@ async def _models(session: aiohttp.ClientSession, provider: Provider, key: Secre
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Finding("FAILED", about, f"cannot be reached ({type(error).__name__})")
     took = (time.perf_counter() - started) * 1000
+    if status == 403 and said.startswith("AccessDeniedException"):
+        return Finding("warning", about, "reached, and it knows the key, which may not do what was asked for a try")
     if status in (401, 403):
         return Finding("FAILED", about, f"reached, and it refuses the key (status {status})")
     if status >= 500 or 300 <= status < 400:

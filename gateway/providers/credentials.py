@@ -16,6 +16,11 @@ LIMITED_REST = 10.0  # seconds, where the provider does not say how long
 LONGEST_REST = 300.0  # seconds
 
 
+def lines_of(access_key_id: str, secret_access_key: str, session_token: str | None) -> str:
+    """An access key of AWS's as one secret."""
+    return "\n".join((access_key_id, secret_access_key, session_token or ""))
+
+
 class Credential(msgspec.Struct, frozen=True):
     """`read` gives the secret of this moment; `tenants` (all, if empty) may be served by it."""
 

@@ -19,13 +19,17 @@ LONGEST = 1000  # characters of a provider's message
 LONGEST_WAIT = 3600.0  # seconds of a provider's retry-after that are believed
 PASSED = frozenset((400, 404, 409, 413, 422))
 OVERLOADED = "provider_overloaded"
-# What an error that came with a success would have had for a status (OpenAI's and Anthropic's types and codes).
+# What an error that came with a success would have had for a status (OpenAI's and Anthropic's types and codes, AWS's
+# exceptions).
 _STATUS_OF = {
     "overloaded_error": 529, "rate_limit_error": 429, "rate_limit_exceeded": 429, "timeout_error": 504,
-    "server_is_overloaded": 503, "insufficient_quota": 402, "billing_error": 402,
+    "server_is_overloaded": 503, "insufficient_quota": 402, "billing_error": 402, "throttlingException": 429,
+    "serviceUnavailableException": 503, "validationException": 400,
 }  # fmt: skip
-# How Anthropic and Google say what OpenAI has a code for.
-_TOO_LONG = re.compile(r"prompt is too long|exceeds the maximum number of tokens|exceed context limit")
+# How Anthropic, Google and AWS say what OpenAI has a code for.
+_TOO_LONG = re.compile(
+    r"prompt is too long|exceeds the maximum number of tokens|exceed context limit|[Ii]nput is too long"
+)
 OWN_QUOTA = frozenset(
     (
         "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
@@ -53,8 +57,12 @@ def client_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
     error that came with a success. `now`: Unix seconds, for a retry-after that is a date."""
     error = _error(body)
     if status < 400:
-        status = next((_STATUS_OF[one] for one in (error.get("code"), error.get("type")) if one in _STATUS_OF), 502)
-    named = error.get("status")  # Google's name of it, beside a number
+        said = (error.get("code"), error.get("type"), error.get("status"))
+        status = next((_STATUS_OF[one] for one in said if isinstance(one, str) and one in _STATUS_OF), 502)
+    aws = headers.get("x-amzn-errortype", "").partition(":")[0] or None  # the exception; an address may follow
+    if aws == "ServiceQuotaExceededException":
+        status = 402  # it says 400
+    named = error.get("status") or aws  # Google's name of it, beside a number
     code = named if isinstance(named, str) else error.get("code")
     provider_code = _words(code or error.get("type"), 100)
     message = _words(error.get("message"), LONGEST)

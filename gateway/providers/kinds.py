@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gateway.ports import Transport
 from gateway.providers.anthropic import Anthropic
 from gateway.providers.azure import Azure
+from gateway.providers.bedrock import Bedrock
 from gateway.providers.credentials import Credentials
 from gateway.providers.gemini import Gemini
 from gateway.providers.openai import OpenAI, Within, openai_shapes
@@ -14,13 +15,15 @@ from gateway.providers.openai import OpenAI, Within, openai_shapes
 
 def provider(
     kind: str, name: str, address: str, credentials: Credentials, transport: Transport, within: Within, *,
-    speaks: Sequence[str], api_version: str | None, auth: str,
+    speaks: Sequence[str], api_version: str | None, auth: str, region: str | None,
 ) -> OpenAI:  # fmt: skip
-    """The provider of a kind; the last three are as the settings of the same names say."""
+    """The provider of a kind; the last four are as the settings of the same names say."""
     if kind == Azure.kind:
         return Azure(name, address, credentials, transport, within, api_version=api_version, auth=auth)
     if kind == Anthropic.kind:
         return Anthropic(name, address, credentials, transport, within)
+    if kind == Bedrock.kind:
+        return Bedrock(name, address, credentials, transport, within, region=region or "")
     if kind == Gemini.kind:
         return Gemini(name, address, credentials, transport, within)
     return OpenAI(name, address, credentials, transport, within, speaks=openai_shapes(speaks))

@@ -45,6 +45,7 @@ class OpenAI:
     kind = "openai"
     dialect = "chat"
     speaks: frozenset[str] = OPENAI_SHAPES
+    beside = True
 
     def __init__(
         self, name: str, base_url: str, credentials: Credentials, transport: Transport,

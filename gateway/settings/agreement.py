@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TypeVar
 
 from gateway.limits.redis_url import parse
@@ -152,6 +153,7 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
         yield _one(
             (*at, "base_url"), f"{path} has no base_url", "the resource's address: https://NAME.openai.azure.com", at
         )
+    yield from _clouds(at, provider)
     if provider.kind is not Kind.AZURE and (provider.api_version is not None or provider.auth is not Auth.KEY):
         name = "auth" if provider.api_version is None else "api_version"
         yield _one((*at, name), f"{path}.{name} is set, and kind {provider.kind} has none", "nothing here")
@@ -165,6 +167,32 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
     if not provider.optional and (reason := provider.missing_key()) is not None:
         key = "credentials" if provider.credentials else "api_key"
         yield _one((*at, key), f"{path} cannot be called: {reason}", "the key set, or optional = true", at)
+
+
+def _clouds(at: Loc, provider: Provider) -> Iterator[Disagreement]:
+    """What kind bedrock needs, and no other kind has."""
+    path, bedrock = name_of(at), provider.kind is Kind.BEDROCK
+    if bedrock and provider.region is None:
+        yield _one((*at, "region"), f"{path} has no region", "the one that is called and signed for: us-east-1 …", at)
+    if not bedrock and provider.region is not None:
+        yield _one((*at, "region"), f"{path}.region is set, and kind {provider.kind} has none", "nothing here")
+    if bedrock and find_spec("botocore") is None:
+        yield _one((*at, "kind"), f"{path} needs botocore", "the package installed with its extra: llm-gateway[clouds]")
+    inner = [((*at, "credentials", index), one) for index, one in enumerate(provider.credentials)]
+    for where, one in [(at, provider), *inner]:
+        for name in ("access_key_id", "session_token"):
+            if getattr(one, name) is None:
+                continue
+            if not bedrock:
+                what = f"{name_of(where)}.{name} is set, and kind {provider.kind} has none"
+                yield _one((*where, name), what, "nothing here")
+            elif one.api_key is None or one.access_key_id is None:
+                what = f"{name_of(where)}.{name} is set without the rest of its key"
+                yield _one(
+                    (*where, name),
+                    what,
+                    "access_key_id and, in api_key, the secret access key",
+                )
 
 
 def _readable(at: Loc, secret: Secret) -> Iterator[Disagreement]:

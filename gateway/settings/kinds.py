@@ -180,6 +180,16 @@ def _base_url(value: object) -> str:
     return str(value).rstrip("/")
 
 
+REGION_ALLOWED = "letters in lower case, digits and hyphens, such as us-east-1"
+
+
+def _region(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[a-z0-9-]{2,40}", text):
+        raise wrong("is no region's name", REGION_ALLOWED)
+    return text
+
+
 def _store_url(value: object) -> str:
     if not isinstance(value, str):
         raise wrong(f"is {noun(value)}", STORE)
@@ -217,5 +227,6 @@ SECRET = one_of(_secret)
 HASH = one_of(_hash)
 PATH = one_of(_path)
 BASE_URL = one_of(_base_url)
+REGION = one_of(_region)
 STORE_URL = one_of(_store_url)
 ARRAY = BeforeValidator(_tuple)

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.identity.admin import AdminToken, Role
 from gateway.limits.redis_url import Tls
 from gateway.policy.compiled import ProviderFacts
+from gateway.providers.credentials import lines_of
 from gateway.settings import kinds
 from gateway.settings.kinds import choice, integer, number
 from gateway.settings.secret import Secret, SecretUnavailable
@@ -47,6 +48,7 @@ class Kind(StrEnum):
     AZURE = "azure"
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
+    BEDROCK = "bedrock"
     ECHO = "echo"
 
 
@@ -206,7 +208,24 @@ class Timeouts(Table):
     total: Annotated[float, number(0, LONGEST)] = 600.0
 
 
-class Credential(Table):
+class Keyed(Table):
+    """What a provider is shown. With an `access_key_id`, `api_key` is AWS's secret access key; `session_token` belongs
+    to those that are lent for a time."""
+
+    api_key: Annotated[Secret | None, kinds.SECRET] = None
+    access_key_id: Annotated[Secret | None, kinds.SECRET] = None
+    session_token: Annotated[Secret | None, kinds.SECRET] = None
+
+    def presented(self) -> str:
+        """The secret of this moment. Raises SecretUnavailable."""
+        key = self.api_key.read() if self.api_key is not None else ""
+        if self.access_key_id is None:
+            return key
+        token = self.session_token.read() if self.session_token is not None else None
+        return lines_of(self.access_key_id.read(), key, token)
+
+
+class Credential(Keyed):
     """One of several keys of a provider; `tenants` (all, if empty) may be served by it, `weight` shares the calls."""
 
     name: Annotated[str, kinds.TEXT]
@@ -215,12 +234,11 @@ class Credential(Table):
     weight: Annotated[int, integer(1, 1_000_000)] = 1
 
 
-class Provider(Table):
+class Provider(Keyed):
     """One upstream."""
 
     kind: Annotated[Kind, choice(Kind, " (in this version)")]
     base_url: Annotated[str | None, kinds.BASE_URL] = None
-    api_key: Annotated[Secret | None, kinds.SECRET] = None
     credentials: Annotated[tuple[Credential, ...], kinds.ARRAY] = ()
     optional: Annotated[bool, kinds.FLAG] = False
     labels: Named[Annotated[str, kinds.TEXT]] = Field(default_factory=dict, validate_default=True)
@@ -228,10 +246,15 @@ class Provider(Table):
     speaks: Annotated[tuple[Annotated[Speaks, choice(Speaks)], ...], kinds.ARRAY] = (Speaks.CHAT, Speaks.RESPONSES)
     api_version: Annotated[str | None, kinds.TEXT] = None  # Azure's; without it: the v1 API
     auth: Annotated[Auth, choice(Auth)] = Auth.KEY  # Azure's
+    region: Annotated[str | None, kinds.REGION] = None  # AWS's
 
     @property
     def address(self) -> str | None:
         """The base URL in use, without a slash at its end; None for a provider inside the process."""
+        if self.base_url is None and self.kind is Kind.BEDROCK and self.region is not None:
+            return (
+                f"https://bedrock-runtime.{self.region}.amazonaws.com{'.cn' if self.region.startswith('cn-') else ''}"
+            )
         return self.base_url or ADDRESSES.get(self.kind)
 
     def missing_key(self) -> str | None:
@@ -239,13 +262,14 @@ class Provider(Table):
         An upstream of one's own (`base_url`) may go without any key, a maker's own may not."""
         if self.kind is Kind.ECHO:
             return None
-        keys = [self.api_key] if self.api_key is not None else [one.api_key for one in self.credentials]
+        keys: list[Keyed] = [self] if self.api_key is not None else list(self.credentials)
         if not keys:
-            return "it has no api_key" if self.kind is Kind.AZURE or self.address in ADDRESSES.values() else None
+            needed = self.kind in (Kind.AZURE, Kind.BEDROCK) or self.address in ADDRESSES.values()
+            return "it has no api_key" if needed else None
         reasons = []
         for key in keys:
             try:
-                key.read()
+                key.presented()
             except SecretUnavailable as error:
                 reasons.append(str(error))
         return reasons[0] if len(reasons) == len(keys) else None

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from gateway.stream.sse import Event
 from gateway.translation import (
+    bedrock_answer,
+    bedrock_request,
     chat_answer,
     chat_request,
     gemini_answer,
@@ -24,8 +27,9 @@ from gateway.translation import (
     responses_request,
 )
 from gateway.translation.losses import Losses, Untranslatable
-from gateway.translation.neutral import NOTHING_ASKED, Answer, Conversation, Delta, Trouble
+from gateway.translation.neutral import NOTHING_ASKED, Answer, Begin, Conversation, Delta, Trouble
 
+Named = TypeVar("Named", Answer, Begin)
 RequestReader = Callable[[object, Losses], Conversation]
 RequestWriter = Callable[[Conversation, Losses], dict[str, Any]]
 
@@ -69,15 +73,18 @@ CLIENTS: dict[str, ClientSide] = {
 PROVIDERS: dict[str, ProviderSide] = {
     "chat": ProviderSide(chat_request.write, chat_answer.read_whole, chat_answer.Reader),
     "messages": ProviderSide(messages_request.write, messages_answer.read_whole, messages_answer.Reader),
+    "bedrock": ProviderSide(bedrock_request.write, bedrock_answer.read_whole, bedrock_answer.Reader),
     "gemini": ProviderSide(gemini_request.write, gemini_answer.read_whole, gemini_answer.Reader),
 }
 
 
 class Translation:
-    """One exchange's. `created` in Unix seconds, for dialects that date their answers."""
+    """One exchange's. `created` in Unix seconds, for dialects that date their answers; `name` is the id of an answer
+    whose provider gives it none."""
 
-    def __init__(self, client: str, provider: str, created: int) -> None:
+    def __init__(self, client: str, provider: str, created: int, name: str = "") -> None:
         self.dropped: tuple[str, ...] = ()
+        self._name, self._model = name, ""
         self.provider = provider
         self._client, self._provider = CLIENTS[client], PROVIDERS[provider]
         self._created = created
@@ -90,25 +97,32 @@ class Translation:
             value = msgspec.json.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Untranslatable("", "The JSON body cannot be read.") from None
-        written = self._provider.write(self._client.read(value, losses), losses)
+        conversation = self._client.read(value, losses)
+        self._model = conversation.model
+        written = self._provider.write(conversation, losses)
         self._asked = value
         self.dropped = tuple(losses.dropped)
         return msgspec.json.encode(written)
 
     def whole(self, body: bytes) -> bytes:
         """The client's whole answer. Raises Unreadable."""
-        return msgspec.json.encode(self._client.write(self._provider.read(body), self._created, self._asked))
+        answer = self._named(self._provider.read(body))
+        return msgspec.json.encode(self._client.write(answer, self._created, self._asked))
 
     def stream(self) -> Stream:
         """The client's stream."""
-        return Stream(self._provider.reader(), self._client.writer(self._created, self._asked))
+        return Stream(self._provider.reader(), self._client.writer(self._created, self._asked), self._named)
+
+    def _named(self, one: Named) -> Named:
+        """With an id and a model, where its provider says none."""
+        return structs.replace(one, id=one.id or self._name, model=one.model or self._model)
 
 
 class Stream:
     """A provider's events → a client's. `end` belongs behind the last one. Both raise Unreadable."""
 
-    def __init__(self, reader: AnswerReader, writer: AnswerWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, reader: AnswerReader, writer: AnswerWriter, named: Callable[[Begin], Begin]) -> None:
+        self._reader, self._writer, self._named = reader, writer, named
         self._broken = False
 
     def feed(self, event: Event) -> Iterator[Event]:
@@ -117,7 +131,7 @@ class Stream:
             return
         for delta in self._reader.feed(event):
             self._broken = self._broken or isinstance(delta, Trouble)
-            yield from self._writer.feed(delta)
+            yield from self._writer.feed(self._named(delta) if isinstance(delta, Begin) else delta)
 
     def end(self) -> Iterator[Event]:
         """What ends the client's stream."""

@@ -14,12 +14,12 @@ Body = bytes | AsyncIterator[bytes] | None
 
 
 def spoken(
-    ask: Ask, provider: Provider, body: Body, *, drop: bool, created: int
+    ask: Ask, provider: Provider, body: Body, *, drop: bool, created: int, name: str = ""
 ) -> tuple[Body, Translation | None] | Refusal:
     """The body that the provider reads, and the way back of its answer; None where both speak the same. `drop`: policy
-    lets parameters fall that cannot be expressed; `created` in Unix seconds."""
+    lets parameters fall that cannot be expressed; `created` in Unix seconds; `name`: see Translation."""
     endpoint = ask.endpoint
-    if not endpoint.visible or endpoint.shape in provider.speaks:
+    if (provider.beside and not endpoint.visible) or endpoint.shape in provider.speaks:
         return body, None
     if endpoint.shape not in CLIENTS or not isinstance(body, bytes):
         return Refusal(
@@ -28,7 +28,7 @@ def spoken(
             "translation of it.",
             "model",
         )
-    translation = Translation(endpoint.shape, provider.dialect, created)
+    translation = Translation(endpoint.shape, provider.dialect, created, name)
     try:
         return translation.request(body, drop=drop), translation
     except Untranslatable as error:

@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from tests import redis_server
+from tests.providers.upstream import badly_signed
 from tests.redis_parts import RedisCluster
 
 
@@ -193,3 +195,47 @@ def test_sentinels_say_who_is_the_master(tmp_path: Path, own_redis: redis_server
         assert "no Sentinel names a master of other that is up" in output
     finally:
         sentinel.close()
+
+
+@pytest.mark.parametrize(
+    ("secret", "said", "code", "words"),
+    [
+        ("hidden", "", 0, "ok      provider a HOST: answered in "),
+        ("hidden", "AccessDeniedException:http://x/", 0, "warning provider a HOST: reached, and it knows the key"),
+        ("wrong", "", 1, "FAILED  provider a HOST: reached, and it refuses the key (status 403)"),
+    ],
+)
+def test_bedrock_is_asked_with_a_signature(tmp_path: Path, secret: str, said: str, code: int, words: str) -> None:
+    with aws("hidden", said) as host:
+        text = (
+            f'[providers.a]\nkind = "bedrock"\nregion = "eu-central-1"\nbase_url = "http://{host}"\n'
+            'access_key_id = "env:ID"\napi_key = "env:KEY"\n'
+        )
+        found, output = doctor(tmp_path, text, ID="AKIDEXAMPLE", KEY=secret)
+    assert found == code
+    assert words.replace("HOST", host) in output
+    assert secret not in output
+
+
+@contextmanager
+def aws(secret: str, said: str) -> Iterator[str]:
+    """A runtime of Bedrock that knows one access key, and answers with an error if it is to say one."""
+
+    class Runtime(Models):
+        def do_GET(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            wrong = badly_signed("GET", f"http://{headers['host']}{self.path}", headers, b"", secret)
+            self.send_response(403 if wrong or said else 200)
+            self.send_header("x-amzn-errortype", "InvalidSignatureException" if wrong else said)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

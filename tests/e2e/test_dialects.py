@@ -15,7 +15,7 @@ import pytest
 from openai.types.responses import Response
 
 from tests.e2e.harness import KEY, Gateway, gateway, key_hash
-from tests.providers.upstream import Player, playing
+from tests.providers.upstream import Player, events, frame, playing
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -73,17 +73,18 @@ RESPONSES: dict[str, Any] = {
 }  # fmt: skip
 DROPS = "gw-drop-key-0123456789"
 CALLS = [("weather", {"city": "Köln"}), ("weather", {"city": "Ulm"})]
-PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1"]
+PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1", "bedrock"]
 TAPES = {"azure": "openai", "azure-v1": "openai"}
 PATHS = {
     "openai": "/v1/chat/completions", "anthropic": "/v1/messages", "azure-v1": "/openai/v1/chat/completions",
     "azure": "/openai/deployments/some-model/chat/completions?api-version=2024-10-21",
 }  # fmt: skip
-CHAT_ONLY = ["openai", "anthropic", "gemini"]  # of those that do not speak Responses
+CHAT_ONLY = ["openai", "anthropic", "gemini", "bedrock"]  # of those that do not speak Responses
+LENT = {"UPSTREAM_KEY_ID": "AKIDEXAMPLE", "UPSTREAM_TOKEN": "lent"}  # beside a secret access key of AWS's
 CREDENTIALS = {
     "openai": ("authorization", "Bearer upstream-secret-canary"), "anthropic": ("x-api-key", "upstream-secret-canary"),
     "gemini": ("x-goog-api-key", "upstream-secret-canary"), "azure": ("api-key", "upstream-secret-canary"),
-    "azure-v1": ("authorization", "Bearer upstream-secret-canary"),
+    "azure-v1": ("authorization", "Bearer upstream-secret-canary"), "bedrock": ("x-amz-security-token", "lent"),
 }  # fmt: skip
 
 
@@ -114,6 +115,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "anthropic": f'kind = "anthropic"\nbase_url = "{players["anthropic"].url}/v1"',
             "gemini": f'kind = "gemini"\nbase_url = "{players["gemini"].url}/v1beta"',
             "azure": f'kind = "azure"\nbase_url = "{players["azure"].url}"\napi_version = "2024-10-21"',
+            "bedrock": f'kind = "bedrock"\nbase_url = "{players["bedrock"].url}"\nregion = "eu-central-1"\n'
+            'access_key_id = "env:UPSTREAM_KEY_ID"\nsession_token = "env:UPSTREAM_TOKEN"',
             "azure-v1": f'kind = "azure"\nbase_url = "{players["azure-v1"].url}"\nauth = "entra"',
         }
         settings = (
@@ -128,7 +131,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         app = f'[keys.app]\nhash = "{key_hash()}"\nmodels = ["*"]\nredaction = "strict"\n'
         drop = f'[keys.drop]\nhash = "{key_hash(DROPS)}"\nmodels = ["*"]\ndrop_params = true\n'
         policies = {"models.toml": models, "redaction.toml": profile, "keys.toml": app + drop}
-        running = stack.enter_context(gateway(tmp_path_factory.mktemp("dialects"), settings, policies))
+        running = stack.enter_context(gateway(tmp_path_factory.mktemp("dialects"), settings, policies, env=LENT))
         yield Served(running, players)
 
 
@@ -136,15 +139,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def rewound(served: Served) -> None:
     served.before = len(served.gateway.records())
     for player in served.players.values():
-        player.play, player.cut = "tools", None
+        player.play, player.cut, player.raw = "tools", None, None
         player.seen.clear()
 
 
 def sent(served: Served, provider: str, stream: bool) -> dict[str, Any]:
     """What the provider got, and that it came as its own clients send it."""
     (request,) = served.players[provider].seen
+    paths = {"bedrock": f"/model/some-model/converse{'-stream' if stream else ''}", **PATHS}
     gemini = f"/v1beta/models/some-model:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
-    assert request["path"] == PATHS.get(provider, gemini)
+    assert request["path"] == paths.get(provider, gemini)
     name, value = CREDENTIALS[provider]
     assert request["headers"][name] == value
     assert KEY not in json.dumps(request)
@@ -283,7 +287,7 @@ def test_responses_with_what_it_said_before(served: Served, provider: str) -> No
         assert '{"type": "thinking", "thinking": "The picture shows a sky.", "signature": "c2ln"}' in text
 
 
-@pytest.mark.parametrize("provider", CHAT_ONLY)
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "bedrock"])
 @pytest.mark.parametrize(("play", "status"), [("key", 502), ("rate", 429), ("overloaded", 503)])
 def test_errors_in_the_clients_words(served: Served, provider: str, play: str, status: int) -> None:
     served.players[provider].play = play
@@ -326,7 +330,7 @@ def test_a_policy_may_let_parameters_fall(served: Served) -> None:
     assert "seed" not in served.players["anthropic"].seen[0]["body"]
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "gemini"])
+@pytest.mark.parametrize("provider", ["anthropic", "gemini", "bedrock"])
 def test_a_stream_that_breaks_off_is_an_error(served: Served, provider: str) -> None:
     served.players[provider].cut = 3
     with served.chat() as client, pytest.raises(openai.APIError, match="broke off"):
@@ -388,3 +392,42 @@ def test_a_count_of_nothing_is_refused_in_the_clients_dialect(served: Served) ->
     with pytest.raises(anthropic.BadRequestError, match="a list of messages") as caught:
         served.messages().messages.count_tokens(model="openai", messages="hello")  # type: ignore[arg-type]  # that is it
     assert caught.value.response.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(("name", "status"), [("throttlingException", 429), ("validationException", 400)])
+def test_an_exception_that_begins_a_stream_of_aws_has_a_status(served: Served, name: str, status: int) -> None:
+    served.players["bedrock"].raw = frame(name, {"message": "Not so."}, "exception")
+    with served.chat() as client, pytest.raises(openai.APIStatusError) as told:
+        client.chat.completions.create(model="bedrock", stream=True, **CHAT)
+    assert told.value.status_code == status
+    assert ("Not so." in told.value.message) is (status == 400)
+    assert served.record()["gateway.provider.error"] == name
+
+
+def test_an_exception_in_the_middle_of_a_stream_of_aws_is_an_error(served: Served) -> None:
+    failed = frame("modelStreamErrorException", {"message": "canary"}, "exception")
+    served.players["bedrock"].raw = b"".join([*events("bedrock", "tools")[:6], failed])
+    with served.messages() as client, pytest.raises(anthropic.APIStatusError) as told:
+        for _ in client.messages.create(model="bedrock", stream=True, **MESSAGES):
+            pass
+    assert "canary" not in str(told.value.body)
+    assert served.record()["gateway.ending"] == "provider_error"
+
+
+def test_a_signature_that_does_not_fit_is_refused_without_details(served: Served) -> None:
+    player = served.players["bedrock"]
+    try:
+        player.secret = "another"
+        with served.chat() as client, pytest.raises(openai.InternalServerError) as told:
+            client.chat.completions.create(model="bedrock", **CHAT)
+    finally:
+        player.secret = "upstream-secret-canary"
+    assert "signature" not in told.value.message
+    assert served.record()["gateway.provider.status"] == 403
+
+
+def test_what_cannot_be_signed_never_reaches_aws(served: Served) -> None:
+    client = openai.OpenAI(base_url=f"{served.gateway.url}/v1", api_key=DROPS, max_retries=0)
+    with client, pytest.raises(openai.BadRequestError, match="does not offer"):
+        client.images.generate(model="bedrock", prompt="a tree")
+    assert not served.players["bedrock"].seen

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import struct
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+KINDS = {"bedrock": "application/vnd.amazon.eventstream"}
+NOTHING: Mapping[str, str] = {}
 CASSETTES = Path(__file__).parent / "cassettes"
 
 
@@ -21,11 +30,47 @@ def cassette(provider: str) -> dict[str, Any]:
 
 def events(provider: str, name: str) -> list[bytes]:
     """A stream's events as the provider sends them."""
+    if provider == "bedrock":
+        return [frame(name, body) for event in cassette(provider)["streams"][name] for name, body in event.items()]
     found = []
     for event in cassette(provider)["streams"][name]:
         named = f"event: {event['type']}\n" if provider == "anthropic" else ""
         found.append(f"{named}data: {json.dumps(event, ensure_ascii=False)}\n\n".encode())
     return [*found, b"data: [DONE]\n\n"] if provider == "openai" else found
+
+
+def frame(name: str, body: object, kind: str = "event") -> bytes:
+    """A frame of AWS's event stream: its length, that of its headers, both summed; headers, payload, the sum of all."""
+    payload = json.dumps(body, ensure_ascii=False).encode()
+    fields = {f":{kind}-type": name, ":content-type": "application/json", ":message-type": kind}
+    headers = b"".join(
+        struct.pack(f">B{len(key)}sBH{len(value)}s", len(key), key.encode(), 7, len(value), value.encode())
+        for key, value in fields.items()
+    )
+    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
+    whole = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
+    return whole + struct.pack(">I", zlib.crc32(whole))
+
+
+def badly_signed(method: str, url: str, headers: Mapping[str, str], body: bytes, secret: str) -> str | None:
+    """What is wrong with AWS's signature of a request, as botocore makes it anew of what has arrived."""
+    found = re.fullmatch(
+        r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request, SignedHeaders=([^,]+), "
+        r"Signature=([0-9a-f]{64})",
+        headers.get("authorization", ""),
+    )
+    if found is None:
+        return "no signature"
+    key, day, region, service, names, signature = found.groups()
+    if service != "bedrock" or not {"host", "x-amz-date"} <= set(names.split(";")):
+        return "not all that must be is signed"
+    if day != headers["x-amz-date"][:8]:
+        return "another day"
+    signer = SigV4Auth(Credentials(key, secret), service, region)
+    request = AWSRequest(method, url, {name: headers[name] for name in names.split(";")}, body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    wanted = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    return None if wanted == signature else "another signature"
 
 
 @dataclass
@@ -34,6 +79,8 @@ class Player:
     play: str = "tools"
     status: int = 200
     refuses: dict[str, int] = field(default_factory=dict)  # by bearer
+    raw: bytes | None = None  # a stream that is played in place of the tape's
+    secret: str = "upstream-secret-canary"  # that what comes is signed with
     cut: int | None = None  # leave a stream after so many events
     seen: list[dict[str, Any]] = field(default_factory=list)
 
@@ -47,24 +94,33 @@ def playing(provider: str) -> Iterator[Player]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers.get("content-length", "0"))))
+            raw = self.rfile.read(int(self.headers.get("content-length", "0")))
+            body = json.loads(raw)
             headers = {name.lower(): value for name, value in self.headers.items()}
             player.seen.append({"path": self.path, "headers": headers, "body": body})
             bearer = headers.get("authorization", "").removeprefix("Bearer ")
-            if bearer in player.refuses:
+            wrong = None
+            if provider == "bedrock":
+                wrong = badly_signed("POST", player.url + self.path, headers, raw, player.secret)
+            if wrong is not None:
+                self.reply(403, json.dumps({"message": wrong}).encode(), "application/json")
+            elif player.raw is not None:
+                self.reply(200, player.raw, KINDS.get(provider, "text/event-stream"))
+            elif bearer in player.refuses:
                 self.reply(player.refuses[bearer], b'{"error": {"message": "no", "code": "no"}}', "application/json")
             elif player.play in tape["errors"]:
-                status, error = tape["errors"][player.play]
-                self.reply(status, json.dumps(error).encode(), "application/json")
+                status, error, *more = tape["errors"][player.play]
+                self.reply(status, json.dumps(error).encode(), "application/json", *more)
             elif body.get("stream") or "stream" in self.path:
                 sent = events(provider, player.play)[: player.cut]
-                self.reply(200, b"".join(sent), "text/event-stream")
+                self.reply(200, b"".join(sent), KINDS.get(provider, "text/event-stream"))
             else:
                 self.reply(200, json.dumps(tape["whole"][player.play]).encode(), "application/json")
 
-        def reply(self, status: int, data: bytes, kind: str) -> None:
+        def reply(self, status: int, data: bytes, kind: str, more: Mapping[str, str] = NOTHING) -> None:
             self.send_response(status)
-            for name, value in {**tape["headers"], "content-type": kind, "content-length": str(len(data))}.items():
+            own = {"content-type": kind, "content-length": str(len(data))}
+            for name, value in {**tape["headers"], **more, **own}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)

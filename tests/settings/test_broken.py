@@ -14,7 +14,10 @@ SERVER = (
     "tunnel_seconds, drain_seconds, fast_paths"
 )
 ROOT = "schema, server, health, admin, secrets, store, policies, tokens, log, providers"
-PROVIDER = "kind, base_url, api_key, credentials, optional, labels, timeouts, speaks, api_version, auth"
+PROVIDER = (
+    "api_key, access_key_id, session_token, kind, base_url, credentials, optional, labels, timeouts, speaks, "
+    "api_version, auth, region"
+)
 STORE = (
     "memory://, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or "
     "redis+cluster://HOST:PORT,HOST:PORT; rediss… for TLS"
@@ -53,11 +56,37 @@ BROKEN = {
     "later shape": ("schema = 2\n", 1, "schema is 2", "an integer from 1 to 1"),
     "unknown kind of provider": (
         '[providers.a]\nkind = "cohere"\n', 2, "providers.a.kind is none of the allowed words",
-        "openai, azure, anthropic, gemini, echo (in this version)",
+        "openai, azure, anthropic, gemini, bedrock, echo (in this version)",
     ),
     "azure without address": (
         '[providers.a]\nkind = "azure"\napi_key = "env:KEY"\n', 1, "providers.a has no base_url",
         "the resource's address: https://NAME.openai.azure.com",
+    ),
+    "bedrock without region": (
+        '[providers.a]\nkind = "bedrock"\napi_key = "env:KEY"\n', 1, "providers.a has no region",
+        "the one that is called and signed for: us-east-1 …",
+    ),
+    "no region": (
+        '[providers.a]\nkind = "bedrock"\napi_key = "env:KEY"\nregion = "a/b"\n', 4,
+        "providers.a.region is no region's name", "letters in lower case, digits and hyphens, such as us-east-1",
+    ),
+    "region of another kind": (
+        '[providers.a]\nkind = "openai"\napi_key = "env:KEY"\nregion = "eu"\n', 4,
+        "providers.a.region is set, and kind openai has none", "nothing here",
+    ),
+    "bedrock without key": (
+        '[providers.a]\nkind = "bedrock"\nregion = "eu-central-1"\n', 1,
+        "providers.a cannot be called: it has no api_key", "the key set, or optional = true",
+    ),
+    "access key of another kind": (
+        '[providers.a]\nkind = "openai"\napi_key = "env:KEY"\naccess_key_id = "env:KEY"\n', 4,
+        "providers.a.access_key_id is set, and kind openai has none", "nothing here",
+    ),
+    "half an access key": (
+        ('[providers.a]\nkind = "bedrock"\nregion = "eu"\n[[providers.a.credentials]]\nname = "x"\n'
+         'api_key = "env:KEY"\nsession_token = "env:KEY"\n'), 7,
+        "providers.a.credentials[0].session_token is set without the rest of its key",
+        "access_key_id and, in api_key, the secret access key",
     ),
     "version of another kind": (
         '[providers.a]\nkind = "openai"\napi_key = "env:KEY"\napi_version = "v"\n', 4,
