@@ -12,6 +12,7 @@
     ├── StoreFailure            the limit store could not be asked (503)
     ├── AnalyzerFailure         the analysis of personal data failed or was late (503)
     ├── BlockedReply            the model wrote what the profile does not let through (400)
+    │   └── UnscannableReply    it answered with a picture or with sound, which nobody can search (400)
     └── Stopping                this process ends, and the exchange outlasted its grace (503)
 
 A client reads only what stands in `REFUSALS` and `FAILURES` and the message that we wrote; never `str(exception)`.
@@ -183,6 +184,12 @@ class BlockedReply(Failure):
 
     wire = Wire(400, "invalid_request_error", "content_policy_violation", False)
     client_message = "The model's reply holds personal data of a kind that may not be passed on."
+
+
+class UnscannableReply(BlockedReply):
+    """`detail` is the kind of content."""
+
+    client_message = "The model's reply holds content that cannot be checked for personal data, and is not passed on."
 
 
 class Stopping(Failure):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.tokens.counting import Counting
 
 SMALL = 32  # times that a bound must go into a limit: 32 such requests at once, all four times too large, still fit
-MARGIN = (3, 2)  # on a count in another model's encoding: Claude's and Gemini's make up to a half more of a text
 
 
 async def worst_case(
@@ -45,7 +44,7 @@ async def worst_case(
         return most
     counted = await _counted(permit, attempts, counting, limits)
     if counted is not None:
-        return counted_input(permit, prices, min(_with_margin(counted), most.input_tokens), counted.by)
+        return counted_input(permit, prices, min(counted.at_most, most.input_tokens), counted.by)
     return most if any(one.at_limit == "strict" for one in limits) else estimate(permit, prices)
 
 
@@ -60,11 +59,7 @@ async def _counted(
         if one is None:
             return None
         found.append(one)
-    return max(found, key=_with_margin, default=None)
-
-
-def _with_margin(counted: Counted) -> int:
-    return counted.tokens if counted.known else counted.tokens * MARGIN[0] // MARGIN[1]
+    return max(found, key=lambda one: one.at_most, default=None)
 
 
 def _in_tokens(limit: Limit) -> bool:

@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from gateway.errors import AnalyzerFailure, BlockedReply
+from gateway.errors import AnalyzerFailure, BlockedReply, UnscannableReply
 from gateway.json_object import BadJson, dumped, parse_object, splice
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.placeholders import LOOKS_LIKE, Placeholders
 from gateway.redaction.safe import Coverage
 from gateway.redaction.spans import Span
-from gateway.redaction.walk import leaves_of
+from gateway.redaction.walk import Leaf, leaves_of
 from gateway.shapes.shape import Key, Piece, Runs
 from gateway.stream.sse import Event, rewritten
 
@@ -29,6 +29,7 @@ HOLD = 96  # characters that stay back: longer than an address, a card, an IBAN 
 STEP = 64  # characters that are let go at a time, so that an analysis is worth its way to a worker
 BEFORE = 64  # characters before, for words that say what a number is
 MOST = 4096  # characters of one finding; what is longer is cut
+REFUSED = frozenset(("audio", "image"))  # what cannot be searched and is content; a file's id is a name of one
 LARGEST_CALL = 1 << 20  # characters of a tool call's arguments
 
 Found = tuple[Span, ...]
@@ -50,6 +51,7 @@ class ReplyGuard:
         self._seconds = 0.0
         self._unscanned: set[str] = set()
         self._failed: str | None = None
+        self.changes_made = 0  # texts that became others
         actions = {profile.action_for(entity, reply=True) for entity in profile.finds}
         self.watching = profile.shadow or actions <= {"detect"}
 
@@ -82,14 +84,20 @@ class ReplyGuard:
         found = leaves_of(node)
         for leaf in found.leaves:
             if leaf.text in known:
-                leaf.put(known[leaf.text])
+                self._put(leaf, known[leaf.text])
         self._unscanned |= found.unscannable
+        if self._profile.unscannable == "deny" and not self.watching and (kinds := found.unscannable & REFUSED):
+            raise UnscannableReply(", ".join(sorted(kinds)))
         leaves = [leaf for leaf in found.leaves if leaf.text not in known]
         for leaf, spans in zip(leaves, await self.spans([leaf.text for leaf in leaves]), strict=True):
             known[leaf.text] = text = self.cleaned(leaf.text, spans)
-            if text != leaf.text:
-                leaf.put(text)
+            self._put(leaf, text)
         return found.tree
+
+    def _put(self, leaf: Leaf, text: str) -> None:
+        if text != leaf.text:
+            self.changes_made += 1
+            leaf.put(text)
 
     async def spans(self, texts: Sequence[str], *, fresh: int | None = None) -> list[Found]:
         """What texts hold. `fresh` counts the characters that were not searched before. Raises BlockedReply,
@@ -200,6 +208,8 @@ class StreamGuard:
             return [event] if self._guard.watching else []
         changed = not self._guard.watching and _without_logprobs(chunk)
         pieces = {piece.key: piece for piece in self._runs.pieces(chunk)}
+        if pieces:
+            changed |= await self._beside(chunk, pieces.values())
         for key, piece in pieces.items():
             run = self._open.setdefault(key, _Run(piece))
             run.piece = piece
@@ -210,14 +220,21 @@ class StreamGuard:
                 rest = await self._last(self._open.pop(key))
                 changed |= _put(pieces[key], pieces[key].owner[pieces[key].field] + rest)
             before = await self._rest(ended)
-        if not pieces:
-            whole = await self._guard.tree(json.loads(data), self._known)
-            if not self._guard.watching and whole != chunk:
-                changed = True
-                chunk = whole
-                _without_logprobs(chunk)
+        if not pieces:  # whole texts, of runs that ended with it too
+            changed |= await self._beside(chunk, ())
         changed |= self._runs.renumber(chunk)
         return [*before, rewritten(event, chunk) if changed else event]
+
+    async def _beside(self, chunk: dict[str, Any], pieces: Iterable[Piece]) -> bool:
+        """Search what stands in an event beside its pieces of running text; whether that changed it."""
+        running = [(piece, piece.owner[piece.field]) for piece in pieces]
+        for piece, _ in running:
+            piece.owner[piece.field] = ""
+        before = self._guard.changes_made
+        await self._guard.tree(chunk, self._known)
+        for piece, text in running:
+            piece.owner[piece.field] = text
+        return self._guard.changes_made > before
 
     async def _rest(self, ended: Callable[[Key], bool]) -> list[Event]:
         out = []

@@ -36,15 +36,21 @@ _OWN_KEYS = frozenset(("metadata", "variables"))
 # Keys whose value cannot be read as text, with its kind.
 _UNSCANNABLE = {
     "image_url": "image", "input_image": "image", "input_audio": "audio", "file": "file", "input_file": "file",
-    "file_data": "file", "file_url": "file", "file_id": "file",
+    "file_data": "file", "file_url": "file", "file_id": "file", "b64_json": "image", "partial_image_b64": "image",
 }  # fmt: skip
 # (type of an object, key): likewise. None: the provider's own, which says nothing of a person that it did not know.
 _UNSCANNABLE_IN: Mapping[tuple[str, str], str | None] = {
-    ("image_generation_call", "result"): "image", ("redacted_thinking", "data"): None,
+    ("image_generation_call", "result"): "image", ("response.audio.delta", "delta"): "audio",
+    ("redacted_thinking", "data"): None,
     ("mcp", "authorization"): None, ("mcp", "headers"): None, ("mcp", "server_url"): None,
 }  # fmt: skip
 _SOURCES = frozenset(("base64", "url", "file"))  # Anthropic: what a picture's or a document's `source` may be but text
-_UNSCANNABLE_BYTES = (*(f'"{key}"'.encode() for key in _UNSCANNABLE), b'"source"', b'"image_generation_call"')
+_UNSCANNABLE_BYTES = (
+    *(f'"{key}"'.encode() for key in _UNSCANNABLE),
+    b'"source"',
+    b'"image_generation_call"',
+    b'"audio"',
+)
 _NUMBERS = re.compile(rb"[\[\s]+-?[0-9]")
 _JSON_TEXT = frozenset(("arguments",))
 _TOOL_USE = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
@@ -189,8 +195,9 @@ class _Walker:
                 continue
             if value is not None and (unscannable := self._kind(kind, key, value)) is not None:
                 self._found.unscannable.add(unscannable)
-                if isinstance(value, dict) and isinstance(value.get("filename"), str):
-                    self._leaf(value["filename"], _setter(value, "filename"))
+                for words in ("filename", "transcript") if isinstance(value, dict) else ():
+                    if isinstance(text := value.get(words), str) and text:
+                        self._leaf(text, _setter(value, words))
             elif (kind, key) in _UNSCANNABLE_IN:
                 continue
             elif kind == key == "thinking" and isinstance(value, str) and value:
@@ -213,6 +220,8 @@ class _Walker:
         """The kind of a value that cannot be read as text."""
         if key == "source" and isinstance(value, dict) and value.get("type") in _SOURCES:
             return "image" if kind == "image" else "file"
+        if key == "audio" and isinstance(value, dict) and isinstance(value.get("data"), str):
+            return "audio"
         return _UNSCANNABLE.get(key) or _UNSCANNABLE_IN.get((kind, key))
 
     def _json_text(self, text: str, put: Callable[[Any], None]) -> None:

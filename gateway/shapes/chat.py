@@ -155,6 +155,9 @@ class ChatRuns:
         for name in ("text",) if self._completions else tuple(fields):
             if isinstance(fields.get(name), str) and name != "role":
                 yield Piece((index, name, 0), fields, name)
+        audio = fields.get("audio")
+        if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
+            yield Piece((index, "transcript", 0), audio, "transcript")
         for call, owner, name in _arguments(fields):
             yield Piece((index, name, call), owner, name, name == "arguments")
 
@@ -176,6 +179,8 @@ class ChatRuns:
         choice: dict[str, Any] = {"index": index, "finish_reason": None}
         if self._completions:
             choice["text"] = text
+        elif name == "transcript":
+            choice["delta"] = {"audio": {"transcript": text}}
         elif name not in ("arguments", "input"):
             choice["delta"] = {name: text}
         elif call == _FUNCTION_CALL:

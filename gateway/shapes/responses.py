@@ -146,6 +146,8 @@ class ResponsesRuns:
         self._number = number if isinstance(number := chunk.get("sequence_number"), int) else self._number
         if not isinstance(kind, str) or not kind.endswith(".delta") or not isinstance(chunk.get("delta"), str):
             return []
+        if kind == "response.audio.delta":  # sound, in base64
+            return []
         key = (kind, *(chunk.get(name) for name in _PLACE))
         return [Piece(key, chunk, "delta", kind in _JSON_DELTAS)]
 

@@ -150,7 +150,7 @@ async def _relay_stream(
 ) -> None:  # fmt: skip
     ask, shape, upstream = _ask(exchange), _shape(exchange), answer.upstream
     meter = shape.meter(not ask.include_usage)
-    cutter = _cutter(exchange, meter, grow)
+    cutter = _cutter(exchange, meter, counting, grow)
     metered = cutter.tail if cutter is not None else None
     stages = _Stages(meter, answer.safe, shape, json_text=writes_json(ask), metered=metered)
     incoming = Incoming(Decoder(), answer.translation)
@@ -201,7 +201,7 @@ async def _relay_stream(
         exchange.reply = answer.safe.reply.coverage if answer.safe.reply is not None else None
 
 
-def _cutter(exchange: Exchange, meter: Meter, grow: GrowLease) -> Cutter | None:
+def _cutter(exchange: Exchange, meter: Meter, counting: Counting, grow: GrowLease) -> Cutter | None:
     """Where a budget cuts: what stands in the meter's place. None: nothing does."""
     reservation, ask = exchange.reservation, exchange.ask
     if reservation is None or reservation.line is None or reservation.lease is None or ask is None:
@@ -209,7 +209,15 @@ def _cutter(exchange: Exchange, meter: Meter, grow: GrowLease) -> Cutter | None:
     terminator = TERMINATORS.get(ask.endpoint.shape)
     if terminator is None:
         return None
-    return Cutter(reservation.line, partial(grow, reservation.lease), meter, terminator())
+    count = partial(counting.text, model=exchange.attempt.model if exchange.attempt is not None else ask.model)
+    most = reservation.estimate.output_tokens if _bounded(exchange, ask) else None
+    return Cutter(reservation.line, partial(grow, reservation.lease), count, meter, terminator(), most)
+
+
+def _bounded(exchange: Exchange, ask: Ask) -> bool:
+    """Whether a maximum of output left with the request."""
+    edits = exchange.permit.edits if exchange.permit is not None else ()
+    return ask.max_output_tokens is not None or any(name in _shape(exchange).output_names for name, _ in edits)
 
 
 def _at_the_line(exchange: Exchange, cutter: Cutter, input_tokens: int | None) -> list[Event]:
@@ -217,6 +225,7 @@ def _at_the_line(exchange: Exchange, cutter: Cutter, input_tokens: int | None) -
     assert cutter.denial is not None and exchange.ask is not None  # noqa: S101, PT018  # INVARIANT: it has been cut
     exchange.ending, exchange.cut = Ending.CUT, cutter.denial
     exchange.usage = counted(exchange, cutter.passed, input_tokens)
+    exchange.counted_by = cutter.text.by
     decision = decision_id(exchange.policy, cutter.denial.limit.rule)
     end = cutter.terminator.end(exchange.usage, include_usage=exchange.ask.include_usage)
     return [comment(f"{cut_words(cutter.denial)} (decision {decision})"), *end]

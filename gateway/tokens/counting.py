@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 50_000  # pieces whose tokens are kept: some 8 MB
 ENDLESS = 1 << 40  # a `stop` that no text reaches
+MARGIN = (3, 2)  # on a count in another model's encoding: Claude's and Gemini's make up to a half more of a text
 TEXT = ""  # in the place of a piece's field: a text in UTF-8, not JSON
 
 
@@ -32,6 +33,11 @@ class Counted(msgspec.Struct, frozen=True):
     encoding: str
     known: bool
     whole: bool = True
+
+    @property
+    def at_most(self) -> int:
+        """Tokens of the model's own encoding: where that is not known, half as many again."""
+        return self.tokens if self.known else -(-self.tokens * MARGIN[0] // MARGIN[1])
 
     @property
     def by(self) -> str:

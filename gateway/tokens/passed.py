@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.tokens.running import RunningText
+
 KEPT = 16 << 10  # bytes of a reply that are kept, some 4,000 tokens; the rest is counted in proportion
 _SAID = frozenset(
     ("content", "text", "refusal", "reasoning", "reasoning_content", "thinking", "arguments", "input", "partial_json")
@@ -15,17 +17,21 @@ _DEEPEST = 50  # levels of lists and objects
 
 
 class Passed:
-    """Text as it passes: all its bytes are counted, the first of them are kept."""
+    """Text as it passes: all its bytes are counted, the first of them are kept. `running` gets all of it, where
+    somebody must know at any time how many tokens it has at most."""
 
-    __slots__ = ("bytes", "text")
+    __slots__ = ("bytes", "running", "text")
 
     def __init__(self) -> None:
         self.bytes = 0
         self.text = bytearray()
+        self.running: RunningText | None = None
 
     def add(self, text: bytes) -> None:
         """More of it."""
         self.bytes += len(text)
+        if self.running is not None:
+            self.running.feed(text)
         if len(self.text) < KEPT:
             self.text += text[: KEPT - len(self.text)]
 

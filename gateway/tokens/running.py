@@ -7,36 +7,51 @@ least as many tokens as the whole, so the figure stays an upper bound, and is cl
 
 from __future__ import annotations
 
+KEPT = 64 << 10  # bytes that wait for somebody who can count them
+
 
 class RunningText:
     """Feed it the text as it passes. `at_most` never under-counts."""
 
-    __slots__ = ("_counted", "_counting", "_pending", "bytes")
+    __slots__ = ("_counted", "_pending", "_taken", "by", "bytes")
 
     def __init__(self) -> None:
         self.bytes = 0
+        self.by: str | None = None  # the encoding of what was counted
         self._counted = 0
-        self._counting = 0  # bytes of the part that is being counted
+        self._taken = b""  # the part that is being counted
         self._pending = bytearray()
 
-    def feed(self, text: str) -> None:
-        """More of it."""
-        encoded = text.encode("utf-8", "surrogatepass")
-        self.bytes += len(encoded)
-        self._pending += encoded
+    def feed(self, text: bytes) -> None:
+        """More of it, in UTF-8."""
+        self.bytes += len(text)
+        self._pending += text
+
+    @property
+    def known(self) -> int:
+        """Tokens of what was counted."""
+        return self._counted
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were not counted yet."""
+        return len(self._pending)
 
     @property
     def at_most(self) -> int:
         """Tokens so far, at most: what was counted, and a token for each byte that was not."""
-        return self._counted + self._counting + len(self._pending)
+        return self._counted + len(self._taken) + len(self._pending)
 
     def take(self) -> bytes:
         """What was not counted yet, for counting; `counted` takes the answer. One at a time."""
-        taken = bytes(self._pending)
-        self._counting, self._pending = len(taken), bytearray()
-        return taken
+        self._taken, self._pending = bytes(self._pending), bytearray()
+        return self._taken
 
     def counted(self, tokens: int | None) -> None:
-        """How many tokens the part had that was taken; None: nobody could say, and its bytes stand."""
-        self._counted += self._counting if tokens is None else min(tokens, self._counting)
-        self._counting = 0
+        """How many tokens the part had that was taken; None: nobody can say now. It is taken again with what follows,
+        unless that is too much to keep: then its bytes stand."""
+        if tokens is None and len(self._taken) < KEPT:
+            self._pending[:0] = self._taken
+        else:
+            self._counted += len(self._taken) if tokens is None else min(tokens, len(self._taken))
+        self._taken = b""

@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from gateway.tokens.worker import TEXT, count
 from tests.e2e.harness import KEY, MODELS, REDACTION, Gateway, Upstream, chat, config, gateway, keys, listing
 
 HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
@@ -63,8 +64,8 @@ def test_cut_ends_a_chat_stream_at_the_line(tmp_path: Path, upstream: Upstream, 
         assert chunks[-1]["choices"] == []
         text = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
         assert WORDS.startswith(text)
-        assert usage["completion_tokens"] == -(-len(text) // 4)
-        assert LINE - 8 <= usage["total_tokens"] <= LINE, "to the line, as exactly as chunks allow"
+        assert usage["completion_tokens"] == len(text), "without ranks a token for each byte: never too few"
+        assert LINE - 24 <= usage["total_tokens"] <= LINE, "to the line, as exactly as chunks allow"
         record = one.record_of(answer.headers["x-request-id"])
         assert record["gateway.ending"] == "cut"
         assert record["gateway.cut"].startswith("tokens_per_day of key:k_app (")
@@ -83,10 +84,8 @@ def test_the_sdk_reads_a_cut_stream_as_one_that_reached_its_length(
     tmp_path: Path, upstream: Upstream, store: str
 ) -> None:
     budget = "usd_per_month = { limit = 0.003, at_limit = 'cut' }"  # 1 and 2 USD for a million tokens
-    with (
-        running(tmp_path, upstream, store, budget) as one,
-        openai.OpenAI(base_url=f"{one.url}/v1", api_key=KEY, max_retries=0) as client,
-    ):
+    with running(tmp_path, upstream, store, budget) as one:
+        client = openai.OpenAI(base_url=f"{one.url}/v1", api_key=KEY, max_retries=0)
         with client.chat.completions.stream(model="plain", messages=[{"role": "user", "content": WORDS}]) as events:
             for _ in events:
                 pass
@@ -130,16 +129,13 @@ def test_cut_on_completions_responses_and_messages(tmp_path: Path, upstream: Ups
         "keys.toml": "".join(keys(budget, secret=secret, name=name) for name, secret in secrets.items()),
         "models.toml": MODELS,
     }
-    with (
-        gateway(tmp_path, config(upstream.url, store=store), policies) as one,
-        openai.OpenAI(base_url=f"{one.url}/v1", api_key=secrets["legacy"], max_retries=0) as client,
-        anthropic.Anthropic(base_url=one.url, api_key=secrets["talks"], max_retries=0) as claude,
-    ):
+    with gateway(tmp_path, config(upstream.url, store=store), policies) as one:
+        client = openai.OpenAI(base_url=f"{one.url}/v1", api_key=secrets["legacy"], max_retries=0)
         chunks = list(client.completions.create(model="plain", prompt=WORDS, max_tokens=900, stream=True))
         assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
-        answers = client.with_options(api_key=secrets["answers"])
+        client = client.with_options(api_key=secrets["answers"])
         kinds, last = [], None
-        for event in answers.responses.create(model="plain", input=WORDS, stream=True):
+        for event in client.responses.create(model="plain", input=WORDS, stream=True):
             kinds.append(event.type)
             last = event
         assert kinds[-4:] == [
@@ -152,6 +148,7 @@ def test_cut_on_completions_responses_and_messages(tmp_path: Path, upstream: Ups
         assert last.response.incomplete_details.reason == "max_output_tokens"
         assert WORDS.startswith(last.response.output_text)
         assert len(last.response.output_text) > 400
+        claude = anthropic.Anthropic(base_url=one.url, api_key=secrets["talks"], max_retries=0)
         said: Any = [{"role": "user", "content": WORDS}]
         with claude.messages.stream(model="plain", messages=said, max_tokens=4000) as parts:
             message = parts.get_final_message()
@@ -222,3 +219,31 @@ def test_finish_lets_the_answer_end_and_states_its_overshoot(tmp_path: Path, ups
         assert used(one, "tokens_per_day") == 100_000
         after = stream(one, chat("hi", max_tokens=100))
         assert after.json()["error"]["code"] == "insufficient_quota"
+
+
+def test_with_ranks_a_cut_stream_goes_to_the_line_in_tokens(tmp_path: Path, upstream: Upstream, ranks: Path) -> None:
+    line = 4000  # by an estimate the input alone would be more
+    models = MODELS + '[models.gpt-4o]\nprovider = "up"\nmodel = "gpt-4o-2024-08-06"\n'
+    key = keys(f"budget = {{ tokens_per_day = {{ limit = {line}, at_limit = 'cut' }} }}").replace(
+        '"plain"', '"plain", "gpt-4o"'
+    )
+    long = "The quick brown fox jumps over the lazy dog. " * 250  # 11 KB, 2,500 tokens
+    settings = config(upstream.url, extra=f'[tokens]\nranks = "{ranks}"\n')
+    with gateway(tmp_path, settings, {"keys.toml": key, "models.toml": models}) as one:
+        answer = stream(one, chat(long, model="gpt-4o", stream=True))
+        for _ in range(20):  # until the counting process is there
+            if answer.status_code == 200:
+                break
+            answer = stream(one, chat(long, model="gpt-4o", stream=True))
+        record = one.record_of(answer.headers["x-request-id"])
+        text = "".join(
+            choice["delta"].get("content") or "" for chunk in events_of(answer.text) for choice in chunk["choices"]
+        )
+        assert record["gateway.ending"] == "cut"
+        assert record["gateway.usage.by"] == "o200k_base"
+        exact = count(ranks, "o200k_base", [(TEXT, text.encode())], 1 << 40)[0]
+        assert exact > 400
+        print(f"{exact} tokens, counted in parts as {record['gen_ai.usage.output_tokens']}")
+        assert exact <= record["gen_ai.usage.output_tokens"] <= exact * 1.15 + 5
+        assert record["gateway.charged.tokens"] <= line
+        assert used(one, "tokens_per_day") == record["gateway.charged.tokens"]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import AnalyzerFailure, BlockedReply, Refusal
+from gateway.errors import AnalyzerFailure, BlockedReply, Refusal, UnscannableReply
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.placeholders import LOOKS_LIKE
 from gateway.redaction.reply import HOLD, STEP, ReplyGuard
@@ -204,3 +204,85 @@ async def test_a_whole_reply(shape: str) -> None:
     _, guard = await guarded(shape, replace(REPLIES, output_action="block"))
     with pytest.raises(BlockedReply):
         await guard.whole(body, SHAPES[shape].texts)
+
+
+AUDIO = {"id": "audio_1", "data": "UklGRg==", "expires_at": 1, "transcript": "call ada@example.com"}
+PICTURE = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBORw0KGgo="}
+PARTIAL = {
+    "type": "response.image_generation_call.partial_image",
+    "output_index": 0,
+    "partial_image_b64": "iVBORw0KGgo=",
+}
+UNSEEN: list[tuple[str, str, bytes, Any]] = [
+    ("chat", "audio", b"choices", {"choices": [{"index": 0, "message": {"role": "assistant", "audio": AUDIO}}]}),
+    (
+        "chat",
+        "image",
+        b"choices",
+        {"choices": [{"index": 0, "message": {"images": [{"image_url": {"url": "data:"}}]}}]},
+    ),
+    ("responses", "image", b"output", {"output": [PICTURE]}),
+]
+UNSEEN_EVENTS: list[tuple[str, str, Any]] = [
+    ("chat", "audio", {"choices": [{"index": 0, "delta": {"audio": AUDIO}}]}),
+    ("chat", "audio", {"choices": [{"index": 0, "delta": {"content": "and a word", "audio": AUDIO}}]}),
+    ("responses", "image", PARTIAL),
+    ("responses", "image", {"type": "response.output_item.done", "output_index": 0, "item": PICTURE}),
+    ("responses", "audio", {"type": "response.audio.delta", "delta": "UklGRg=="}),
+]
+
+
+@pytest.mark.parametrize(("shape", "kind", "key", "reply"), UNSEEN)
+async def test_sound_and_pictures_in_a_reply_are_refused_or_named(
+    shape: str, kind: str, key: bytes, reply: Any
+) -> None:
+    _, guard = await guarded(shape, replace(MASKED, unscannable="deny"))
+    with pytest.raises(UnscannableReply) as raised:
+        await guard.whole(json.dumps(reply).encode(), frozenset((key,)))
+    assert raised.value.detail == kind
+    assert guard.coverage.unscanned == (kind,)
+    _, guard = await guarded(shape, replace(MASKED, unscannable="allow", digest="allowed"))
+    passed = await guard.whole(json.dumps(reply).encode(), frozenset((key,)))
+    assert json.loads(passed) == json.loads(json.dumps(reply).replace("ada@example.com", "*" * 15))
+    assert guard.coverage.unscanned == (kind,)
+
+
+@pytest.mark.parametrize(("shape", "kind", "event"), UNSEEN_EVENTS)
+async def test_in_a_stream_too(shape: str, kind: str, event: Any) -> None:
+    data = b"data: " + json.dumps(event).encode() + b"\n\n"
+    safe, guard = await guarded(shape, replace(MASKED, unscannable="deny"))
+    with pytest.raises(UnscannableReply):
+        await streamed(shape, data, safe, guard)
+    watching = replace(MASKED, unscannable="deny", shadow=True, digest="shadow")
+    for profile in (watching, replace(MASKED, unscannable="allow", digest="allowed")):
+        safe, guard = await guarded(shape, profile)
+        passed = await streamed(shape, data, safe, guard)
+        assert (b"UklGRg==" in passed) or (b"iVBORw0KGgo=" in passed)
+        assert (b"ada@example.com" in passed) == (profile.shadow and b"ada@" in data)
+        assert guard.coverage.unscanned == (kind,)
+
+
+async def test_a_chunk_with_running_text_and_other_text_is_searched_whole() -> None:
+    citation = {"type": "url_citation", "url_citation": {"title": "of bob@example.com", "url": "https://example.com"}}
+    delta = {"content": "write to ada@exam", "annotations": [citation]}
+    chunks = [{"index": 0, "delta": delta}, {"index": 0, "delta": {"content": "ple.com"}, "finish_reason": "stop"}]
+    data = b"".join(b"data: " + json.dumps({"choices": [one]}).encode() + b"\n\n" for one in chunks)
+    safe, guard = await guarded("chat", MASKED)
+    passed = await streamed("chat", data, safe, guard)
+    assert b"@exam" not in passed
+    assert b"of ***************" in passed
+    events = [json.loads(line[6:]) for line in passed.splitlines() if line.startswith(b"data: ")]
+    said = "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])
+    assert said == "write to ***************"
+    assert guard.coverage.spans == {"EMAIL_ADDRESS": 2}
+
+
+async def test_the_transcript_of_sound_is_running_text() -> None:
+    parts = ["call ada@exa", "mple.com", " now"]
+    chunks = [{"choices": [{"index": 0, "delta": {"audio": {"id": "a", "transcript": one}}}]} for one in parts]
+    data = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks) + b"data: [DONE]\n\n"
+    safe, guard = await guarded("chat", MASKED)
+    passed = await streamed("chat", data, safe, guard)
+    events = [json.loads(line[6:]) for line in passed.splitlines() if line.startswith(b"data: {")]
+    heard = "".join(choice["delta"]["audio"]["transcript"] for event in events for choice in event["choices"])
+    assert heard == "call *************** now"

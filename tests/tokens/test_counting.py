@@ -13,6 +13,7 @@ from gateway.tokens.chat import PRIMING
 from gateway.tokens.counting import Counting
 from gateway.tokens.passed import KEPT, Passed, said_in
 from gateway.tokens.request import pieces
+from gateway.tokens.running import KEPT as KEPT_TEXT
 from gateway.tokens.running import RunningText
 
 KEY = b"k" * 32
@@ -125,11 +126,11 @@ async def test_a_reply_is_counted_and_not_remembered() -> None:
 def test_a_text_that_grows_is_never_under_counted(steps: list[tuple[str, bool, float]]) -> None:
     running, size, tokens = RunningText(), 0, 0
     for text, counts, share in steps:
-        running.feed(text)
+        running.feed(text.encode("utf-8", "surrogatepass"))
         size += len(text.encode("utf-8", "surrogatepass"))
         if counts:
             taken = running.take()
-            running.feed("!")  # while the count is under way
+            running.feed(b"!")  # while the count is under way
             size += 1
             tokens += int(len(taken) * share)
             running.counted(int(len(taken) * share))
@@ -141,13 +142,19 @@ def test_a_text_that_grows_is_never_under_counted(steps: list[tuple[str, bool, f
 
 def test_a_part_that_nobody_can_count_stands_for_its_bytes() -> None:
     running = RunningText()
-    running.feed("bridges")
+    running.feed(b"bridges")
     assert running.take() == b"bridges"
     assert running.at_most == 7
     running.counted(None)
-    running.feed("!")
+    running.feed(b"!")
     assert running.at_most == 8
-    assert running.take() == b"!"
+    assert running.take() == b"bridges!", "it is tried again"
+    running.counted(2)
+    assert running.at_most == 2
+    running.feed(b"x" * KEPT_TEXT)
+    running.take()
+    running.counted(None)
+    assert (running.at_most, running.pending) == (KEPT_TEXT + 2, 0), "too much to keep"
 
 
 def test_of_a_long_reply_the_beginning_is_kept() -> None:
