@@ -13,7 +13,6 @@ from urllib.parse import unquote
 
 import msgspec
 
-from gateway.errors import Reason, Refusal
 from gateway.shapes.table import SHAPES
 
 # What an endpoint's requests and answers look like: a name of `shapes/table.py`, or one of the last three.
@@ -78,7 +77,7 @@ _BELOW_HOT = {
 WORDED = INFERENCE | {"assistants", "conversations", "threads"}
 OTHER = "other"  # every path that has no name here yet: a client's words must not become ours
 OWN_KEY = "/gateway/v1/key"  # what a key may do and what is left of it
-_OWN_METHODS = {OWN_KEY: ("GET", "HEAD")}  # of paths that never reach a provider
+OWN_METHODS = {OWN_KEY: ("GET", "HEAD")}  # of paths that never reach a provider
 # Every name that a policy's `endpoints` may hold, besides "inference" and "*".
 NAMES = INFERENCE | {
     "assistants", "batches", "chatkit", "containers", "conversations", "evals", "files", "fine_tuning",
@@ -89,15 +88,21 @@ NAMES = INFERENCE | {
 
 def find(method: str, path: str, raw_query: str = "", *, anthropic: bool = False) -> Endpoint | None:
     """The endpoint of a raw path; `anthropic`: the client speaks Anthropic's API. None: not below /v1/, or a path that
-    two servers could read in two ways (empty or dot segments, encoded or not, back slashes, control characters)."""
-    if path == OWN_KEY and method in _OWN_METHODS[OWN_KEY]:
+    two servers could read in two ways (empty or dot segments, encoded or not, back slashes, control characters), or
+    /v1 twice, which a base URL brings that should end before it."""
+    if path == OWN_KEY and method in OWN_METHODS[OWN_KEY]:
         return Endpoint("key", "key", method, path, raw_query, anthropic)
     if not path.startswith("/v1/") or "#" in path:
         return None
     raw = path[3:]
     below = unquote(raw) if "%" in raw else raw
     segments = below[1:].removesuffix("/").split("/")
-    if any(segment in ("", ".", "..") for segment in segments) or "\\" in below or not below.isprintable():
+    if (
+        segments[0] == "v1"
+        or any(segment in ("", ".", "..") for segment in segments)
+        or "\\" in below
+        or not below.isprintable()
+    ):
         return None
     if method == "POST" and (shape := HOT.get(below.removesuffix("/"))) is not None:
         return Endpoint(segments[0], shape, method, raw, raw_query, anthropic)
@@ -106,11 +111,3 @@ def find(method: str, path: str, raw_query: str = "", *, anthropic: bool = False
         return Endpoint("models", "models", method, raw, raw_query, anthropic)
     name = "fine_tuning" if name == "models" else _BELOW_HOT.get(name, name)  # only tuned models can be deleted
     return Endpoint(name if name in NAMES else OTHER, "opaque", method, raw, raw_query, anthropic)
-
-
-def unserved(method: str, path: str) -> Refusal:
-    """The refusal of what `find` does not know: a path, or a method of one of our own."""
-    if (allowed := _OWN_METHODS.get(path)) is not None:
-        words = f"{path} takes {' and '.join(allowed)}."
-        return Refusal(Reason.METHOD_NOT_ALLOWED, words, allow=allowed)
-    return Refusal(Reason.UNKNOWN_PATH, f"Unknown request URL: {method} {path[:200]}.")

@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.dialects import dialect_of
-from gateway.endpoints import Endpoint, unserved
+from gateway.endpoints import Endpoint
 from gateway.envelopes import failed, refused
 from gateway.errors import ClientGone, Failure, LateRefusal, Reason, Refusal, Stopping
 from gateway.exchange import Ending, Exchange, Phase
@@ -62,6 +62,7 @@ from gateway.stream.relay import Answer, final_usage, relay
 from gateway.stream.tunnel import Tunnels
 from gateway.tokens.counting import Counting
 from gateway.translation.speaking import spoken
+from gateway.unserved import unserved
 
 
 class Policies(Protocol):

@@ -17,6 +17,10 @@ from gateway.server.listeners import PortTaken
 from gateway.settings.model import Format, Settings
 from gateway.telemetry.logs import set_up
 
+# Python's process that cleans up after one that was killed says so on its standard error, which is ours, and is no
+# JSON. It takes over how its parent was started; this says nothing to the process itself.
+QUIET = "ignore:resource_tracker:UserWarning"
+
 
 @click.command()
 @CONFIG
@@ -26,6 +30,7 @@ def serve(config: Path | None, part: str | None) -> None:
 
     With `server.workers` above 1, SIGUSR2 puts new worker processes in the place of the old, one after the other.
     """
+    sys.warnoptions.append(QUIET)
     settings = open_settings(config)
     console = settings.log.format is Format.CONSOLE or (settings.log.format is Format.AUTO and sys.stdout.isatty())
     set_up(settings.log.level, "console" if console else "json")

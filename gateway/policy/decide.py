@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+from gateway.endpoints import OTHER, Endpoint
 from gateway.errors import Reason, Refusal
 from gateway.identity.principal import Principal
 from gateway.identity.standing import scope_mark
@@ -19,6 +20,7 @@ from gateway.policy.parameters import govern
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
 from gateway.shapes.table import SHAPES
+from gateway.unserved import STORED, slip
 
 LONGEST_KEPT = 200  # characters of a model's name of which decisions are remembered
 CREATED = 1_700_000_000  # of models that we list: a date that no client reads, and that must be an integer
@@ -118,23 +120,34 @@ def _endpoint(key: Key, ask: Ask) -> Refusal | None:
     rules = key.endpoint_rules or (key.rule,) * len(key.endpoints)
     for group, rule in zip(key.endpoints, rules, strict=True):
         if not ("*" in group or endpoint.name in group or ("inference" in group and endpoint.inference)):
-            return Refusal(
+            return slip(endpoint, rule) or Refusal(
                 Reason.ENDPOINT_NOT_ALLOWED,
-                f"This key may not use the endpoint '{endpoint.name}'; it may use: {_words(group)}. Its `endpoints` "
-                "would have to name it.",
+                f"{_chats(endpoint)}This key may not use the endpoint '{endpoint.name}'{_nameless(endpoint)}; it may "
+                f"use: {_words(group)}. Its `endpoints` would have to name it.",
                 rule=rule,
             )
     if endpoint.visible or not key.governed:
         return None
     for group, rule in zip(key.endpoints, rules, strict=True):
         if endpoint.name not in group:
-            return Refusal(
+            return slip(endpoint, rule) or Refusal(
                 Reason.ENDPOINT_NOT_ALLOWED,
-                "This key has a budget or a redaction profile, and the gateway cannot see cost and text of the "
-                f"endpoint '{endpoint.name}'; it is open only to keys whose `endpoints` name '{endpoint.name}' itself.",
+                f"{_chats(endpoint)}This key has a budget or a redaction profile, and the gateway cannot see cost and "
+                f"text of the endpoint '{endpoint.name}'{_nameless(endpoint)}; it is open only to keys whose "
+                f"`endpoints` name '{endpoint.name}' itself.",
                 rule=rule,
             )
     return None
+
+
+def _chats(endpoint: Endpoint) -> str:
+    """For those who meant to POST: this is a call that there is, but not what most want."""
+    listing = endpoint.name == "stored_completions" and endpoint.path == STORED
+    return f"{endpoint.method} /v1{STORED} is about stored completions; to chat, POST to it. " if listing else ""
+
+
+def _nameless(endpoint: Endpoint) -> str:
+    return " (every path that has no name here yet)" if endpoint.name == OTHER else ""
 
 
 def _words(names: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 import aiohttp
 import pytest
 
-from tests.e2e.harness import KEY, MODELS, Gateway, Upstream, chat, config, gateway, keys
+from tests.e2e.harness import KEY, MODELS, REDACTION, Gateway, Upstream, chat, config, gateway, keys
 from tests.redis_server import RedisServer
 
 HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
@@ -242,6 +242,23 @@ def test_the_end_is_everybodys_and_clean(own: Gateway) -> None:
     assert running.stop(30) == 0
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert '"worker lost"' not in running.log()
+
+
+@pytest.mark.long
+def test_the_log_is_json_also_when_a_worker_that_searches_is_killed(
+    tmp_path: Path, upstream: Upstream, redis: RedisServer
+) -> None:
+    settings = config(upstream.url, store=redis.url).replace("[server]\n", f"[server]\nworkers = {WORKERS}\n")
+    policies = {"keys.toml": keys('redaction = "strict"'), "models.toml": MODELS, "redaction.toml": REDACTION}
+    with gateway(tmp_path, settings, policies) as running:
+        until(lambda: get(f"{running.health}/readyz")[0] == 200)
+        victim = min(workers(running))
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: victim not in workers(running) and len(workers(running)) == WORKERS)
+        until(lambda: metric(running, "gateway_workers") == WORKERS)
+        assert running.stop() == 0  # and whoever holds its standard error has ended
+        assert "worker lost" in running.log()
+        assert [line for line in running.err.all if not line.startswith("{")] == []
 
 
 @pytest.mark.long
