@@ -240,7 +240,7 @@ class Gateway:
         within = Within(**one.timeouts.model_dump())
         return provider(
             one.kind, name, address, _credentials(one), self._transport, within,
-            speaks=one.speaks, api_version=one.api_version, auth=one.auth, region=one.region,
+            speaks=one.speaks, api_version=one.api_version, auth=one.auth, region=one.region, project=one.project,
         )  # fmt: skip
 
     async def _serve_admin(self) -> None:

@@ -17,6 +17,7 @@ from gateway.cli.store import reach
 from gateway.limits.redis_url import parse
 from gateway.providers.anthropic import VERSION
 from gateway.providers.aws_signature import signed_headers
+from gateway.providers.service_tokens import TokenRefused, TokenUnreachable, fetched
 from gateway.settings.model import Auth, Keyed, Kind, Provider, Settings, Store
 from gateway.settings.secret import SecretUnavailable
 
@@ -80,11 +81,15 @@ async def _provider(session: aiohttp.ClientSession, name: str, provider: Provide
 
 
 def _asked(provider: Provider, key: Keyed) -> tuple[str, dict[str, str]]:
-    """Where a provider lists its models, and the headers that it wants. Raises SecretUnavailable."""
+    """Where a provider lists its models, and the headers that it wants; may block. Raises SecretUnavailable,
+    TokenRefused, TokenUnreachable."""
     address, secret = str(provider.address), key.presented() if key.api_key is not None else None
     if provider.kind is Kind.BEDROCK:  # its runtime has no list of models; of its list of jobs anybody may ask
         address = f"{address}/async-invoke"
         return address, dict(signed_headers("GET", address, b"", secret, provider.region or "") if secret else ())
+    if provider.kind is Kind.VERTEX:
+        address = f"{address}/projects/{provider.project}/locations/{provider.region}"
+        return address, {"authorization": f"Bearer {fetched(secret).token}"} if secret else {}
     if provider.kind is Kind.AZURE:
         root = address.removesuffix("/openai/v1").removesuffix("/openai") + "/openai"
         version = provider.api_version
@@ -106,11 +111,15 @@ async def _models(session: aiohttp.ClientSession, provider: Provider, key: Keyed
     about = f"{about} {urlsplit(str(provider.address)).netloc}"
     started = time.perf_counter()
     try:
-        address, headers = _asked(provider, key)
+        address, headers = await asyncio.to_thread(_asked, provider, key)
         async with session.get(address, headers=headers, allow_redirects=False) as answer:
             status, said = answer.status, answer.headers.get("x-amzn-errortype", "")
     except SecretUnavailable as error:
         return Finding("FAILED", about, str(error))
+    except TokenRefused as error:
+        return Finding("FAILED", about, f"no token for its key: {error}")
+    except TokenUnreachable as error:
+        return Finding("FAILED", about, f"no token: {error}")
     except TimeoutError:
         return Finding("FAILED", about, f"no answer in {SECONDS:g} s")
     except (aiohttp.ClientError, OSError, ValueError) as error:

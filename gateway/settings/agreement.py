@@ -169,30 +169,39 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
         yield _one((*at, key), f"{path} cannot be called: {reason}", "the key set, or optional = true", at)
 
 
+# What a cloud's kind needs, and no other kind has; and the package that it is called with.
+CLOUDS = {Kind.BEDROCK: (("region",), "botocore"), Kind.VERTEX: (("region", "project"), "google.auth")}
+NEEDED = {"region": "the one that is called: us-east-1 …", "project": "the id of the project that is charged"}
+
+
 def _clouds(at: Loc, provider: Provider) -> Iterator[Disagreement]:
-    """What kind bedrock needs, and no other kind has."""
-    path, bedrock = name_of(at), provider.kind is Kind.BEDROCK
-    if bedrock and provider.region is None:
-        yield _one((*at, "region"), f"{path} has no region", "the one that is called and signed for: us-east-1 …", at)
-    if not bedrock and provider.region is not None:
-        yield _one((*at, "region"), f"{path}.region is set, and kind {provider.kind} has none", "nothing here")
-    if bedrock and find_spec("botocore") is None:
-        yield _one((*at, "kind"), f"{path} needs botocore", "the package installed with its extra: llm-gateway[clouds]")
+    path, kind = name_of(at), provider.kind
+    needs, package = CLOUDS.get(kind, ((), None))
+    for name, allowed in NEEDED.items():
+        if name in needs and getattr(provider, name) is None:
+            yield _one((*at, name), f"{path} has no {name}", allowed, at)
+        if name not in needs and getattr(provider, name) is not None:
+            yield _one((*at, name), f"{path}.{name} is set, and kind {kind} has none", "nothing here")
+    if package is not None and not _installed(package):
+        what = f"{path} needs the package {package}, which is not installed"
+        yield _one((*at, "kind"), what, "llm-gateway installed with its extra: llm-gateway[clouds]")
     inner = [((*at, "credentials", index), one) for index, one in enumerate(provider.credentials)]
     for where, one in [(at, provider), *inner]:
         for name in ("access_key_id", "session_token"):
             if getattr(one, name) is None:
                 continue
-            if not bedrock:
-                what = f"{name_of(where)}.{name} is set, and kind {provider.kind} has none"
-                yield _one((*where, name), what, "nothing here")
+            if kind is not Kind.BEDROCK:
+                yield _one((*where, name), f"{name_of(where)}.{name} is set, and kind {kind} has none", "nothing here")
             elif one.api_key is None or one.access_key_id is None:
                 what = f"{name_of(where)}.{name} is set without the rest of its key"
-                yield _one(
-                    (*where, name),
-                    what,
-                    "access_key_id and, in api_key, the secret access key",
-                )
+                yield _one((*where, name), what, "access_key_id and, in api_key, the secret access key")
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _readable(at: Loc, secret: Secret) -> Iterator[Disagreement]:

@@ -190,6 +190,16 @@ def _region(value: object) -> str:
     return text
 
 
+PROJECT_ALLOWED = "letters in lower case, digits, hyphens, points and colons, such as my-project-1"
+
+
+def _project(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.:-]{1,60}", text):
+        raise wrong("is no project's id", PROJECT_ALLOWED)
+    return text
+
+
 def _store_url(value: object) -> str:
     if not isinstance(value, str):
         raise wrong(f"is {noun(value)}", STORE)
@@ -227,6 +237,7 @@ SECRET = one_of(_secret)
 HASH = one_of(_hash)
 PATH = one_of(_path)
 BASE_URL = one_of(_base_url)
+PROJECT = one_of(_project)
 REGION = one_of(_region)
 STORE_URL = one_of(_store_url)
 ARRAY = BeforeValidator(_tuple)

@@ -49,6 +49,7 @@ class Kind(StrEnum):
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
     BEDROCK = "bedrock"
+    VERTEX = "vertex"
     ECHO = "echo"
 
 
@@ -246,7 +247,8 @@ class Provider(Keyed):
     speaks: Annotated[tuple[Annotated[Speaks, choice(Speaks)], ...], kinds.ARRAY] = (Speaks.CHAT, Speaks.RESPONSES)
     api_version: Annotated[str | None, kinds.TEXT] = None  # Azure's; without it: the v1 API
     auth: Annotated[Auth, choice(Auth)] = Auth.KEY  # Azure's
-    region: Annotated[str | None, kinds.REGION] = None  # AWS's
+    region: Annotated[str | None, kinds.REGION] = None  # AWS's or Google's
+    project: Annotated[str | None, kinds.PROJECT] = None  # Google's
 
     @property
     def address(self) -> str | None:
@@ -255,6 +257,8 @@ class Provider(Keyed):
             return (
                 f"https://bedrock-runtime.{self.region}.amazonaws.com{'.cn' if self.region.startswith('cn-') else ''}"
             )
+        if self.base_url is None and self.kind is Kind.VERTEX and self.region is not None:
+            return f"https://{'' if self.region == 'global' else f'{self.region}-'}aiplatform.googleapis.com/v1"
         return self.base_url or ADDRESSES.get(self.kind)
 
     def missing_key(self) -> str | None:
@@ -264,7 +268,7 @@ class Provider(Keyed):
             return None
         keys: list[Keyed] = [self] if self.api_key is not None else list(self.credentials)
         if not keys:
-            needed = self.kind in (Kind.AZURE, Kind.BEDROCK) or self.address in ADDRESSES.values()
+            needed = self.kind in (Kind.AZURE, Kind.BEDROCK, Kind.VERTEX) or self.address in ADDRESSES.values()
             return "it has no api_key" if needed else None
         reasons = []
         for key in keys:

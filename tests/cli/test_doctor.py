@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from tests import redis_server
+from tests.providers.token_office import token_office
 from tests.providers.upstream import badly_signed
 from tests.redis_parts import RedisCluster
 
@@ -239,3 +241,28 @@ def aws(secret: str, said: str) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (200, 0, "ok      provider a HOST: answered in "),
+        (400, 1, "FAILED  provider a HOST: no token for its key: the token endpoint refused it"),
+    ],
+)
+def test_vertex_is_asked_with_a_token(
+    tmp_path: Path, upstream: ThreadingHTTPServer, status: int, code: int, words: str
+) -> None:
+    host = f"127.0.0.1:{upstream.server_address[1]}"
+    text = (
+        f'[providers.a]\nkind = "vertex"\nregion = "global"\nproject = "my-project"\nbase_url = "http://{host}/v1"\n'
+        'api_key = "file:account.json"\n'
+    )
+    with token_office() as office:
+        office.status = status
+        (tmp_path / "account.json").write_text(json.dumps(office.account, indent=2))
+        found, output = doctor(tmp_path, text)
+    assert found == code
+    assert words.replace("HOST", host) in output
+    asked = [("/v1/projects/my-project/locations/global", "Bearer token-1")]
+    assert upstream.seen == (asked if status == 200 else [])  # type: ignore[attr-defined]  # ours

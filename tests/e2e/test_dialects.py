@@ -15,6 +15,7 @@ import pytest
 from openai.types.responses import Response
 
 from tests.e2e.harness import KEY, Gateway, gateway, key_hash
+from tests.providers.token_office import token_office
 from tests.providers.upstream import Player, events, frame, playing
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -73,18 +74,20 @@ RESPONSES: dict[str, Any] = {
 }  # fmt: skip
 DROPS = "gw-drop-key-0123456789"
 CALLS = [("weather", {"city": "Köln"}), ("weather", {"city": "Ulm"})]
-PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1", "bedrock"]
-TAPES = {"azure": "openai", "azure-v1": "openai"}
+PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1", "bedrock", "vertex"]
+TAPES = {"azure": "openai", "azure-v1": "openai", "vertex": "gemini"}
 PATHS = {
     "openai": "/v1/chat/completions", "anthropic": "/v1/messages", "azure-v1": "/openai/v1/chat/completions",
     "azure": "/openai/deployments/some-model/chat/completions?api-version=2024-10-21",
 }  # fmt: skip
 CHAT_ONLY = ["openai", "anthropic", "gemini", "bedrock"]  # of those that do not speak Responses
+KEYS = {"vertex": "file:account.json"}
 LENT = {"UPSTREAM_KEY_ID": "AKIDEXAMPLE", "UPSTREAM_TOKEN": "lent"}  # beside a secret access key of AWS's
 CREDENTIALS = {
     "openai": ("authorization", "Bearer upstream-secret-canary"), "anthropic": ("x-api-key", "upstream-secret-canary"),
     "gemini": ("x-goog-api-key", "upstream-secret-canary"), "azure": ("api-key", "upstream-secret-canary"),
     "azure-v1": ("authorization", "Bearer upstream-secret-canary"), "bedrock": ("x-amz-security-token", "lent"),
+    "vertex": ("authorization", "Bearer token-1"),
 }  # fmt: skip
 
 
@@ -117,6 +120,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "azure": f'kind = "azure"\nbase_url = "{players["azure"].url}"\napi_version = "2024-10-21"',
             "bedrock": f'kind = "bedrock"\nbase_url = "{players["bedrock"].url}"\nregion = "eu-central-1"\n'
             'access_key_id = "env:UPSTREAM_KEY_ID"\nsession_token = "env:UPSTREAM_TOKEN"',
+            "vertex": f'kind = "vertex"\nbase_url = "{players["vertex"].url}/v1"\nregion = "global"\n'
+            'project = "my-project"',
             "azure-v1": f'kind = "azure"\nbase_url = "{players["azure-v1"].url}"\nauth = "entra"',
         }
         settings = (
@@ -124,14 +129,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             '[policies]\npath = "policies"\n[log]\nformat = "json"\n'
         )
         settings += "".join(
-            f'[providers.{name}]\n{table}\napi_key = "env:UPSTREAM_KEY"\n' for name, table in tables.items()
+            f'[providers.{name}]\n{table}\napi_key = "{KEYS.get(name, "env:UPSTREAM_KEY")}"\n'
+            for name, table in tables.items()
         )
         models = "".join(f'[models."{name}"]\nprovider = "{name}"\nmodel = "some-model"\n' for name in PROVIDERS)
         profile = '[redaction.strict]\nentities = ["EMAIL_ADDRESS"]\naction = "replace"\nunscannable = "allow"\n'
         app = f'[keys.app]\nhash = "{key_hash()}"\nmodels = ["*"]\nredaction = "strict"\n'
         drop = f'[keys.drop]\nhash = "{key_hash(DROPS)}"\nmodels = ["*"]\ndrop_params = true\n'
         policies = {"models.toml": models, "redaction.toml": profile, "keys.toml": app + drop}
-        running = stack.enter_context(gateway(tmp_path_factory.mktemp("dialects"), settings, policies, env=LENT))
+        folder = tmp_path_factory.mktemp("dialects")
+        office = stack.enter_context(token_office())
+        (folder / "account.json").write_text(json.dumps(office.account, indent=2))
+        running = stack.enter_context(gateway(folder, settings, policies, env=LENT))
         yield Served(running, players)
 
 
@@ -147,6 +156,11 @@ def sent(served: Served, provider: str, stream: bool) -> dict[str, Any]:
     """What the provider got, and that it came as its own clients send it."""
     (request,) = served.players[provider].seen
     paths = {"bedrock": f"/model/some-model/converse{'-stream' if stream else ''}", **PATHS}
+    if provider == "vertex":
+        paths["vertex"] = (
+            "/v1/projects/my-project/locations/global/publishers/google/models/some-model:"
+            f"{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
+        )
     gemini = f"/v1beta/models/some-model:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
     assert request["path"] == paths.get(provider, gemini)
     name, value = CREDENTIALS[provider]

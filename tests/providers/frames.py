@@ -8,7 +8,7 @@ from gateway.ports import Upstream, UpstreamRequest
 from gateway.providers.event_stream import EVENT_STREAM, EventStreamTransport
 
 
-class _Pieces:
+class Pieces:
     """The port `Upstream`."""
 
     status = 200
@@ -37,7 +37,7 @@ class _Transport:
 
 async def through_frames(raw: bytes, size: int) -> bytes:
     """All events. Raises ProviderBroken."""
-    transport = EventStreamTransport(_Transport(_Pieces(raw, size)))
+    transport = EventStreamTransport(_Transport(Pieces(raw, size)))
     answer = await transport.send(UpstreamRequest("POST", "http://x/", (), b""))
     out = b""
     while data := await answer.chunk():

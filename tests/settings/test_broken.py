@@ -16,7 +16,7 @@ SERVER = (
 ROOT = "schema, server, health, admin, secrets, store, policies, tokens, log, providers"
 PROVIDER = (
     "api_key, access_key_id, session_token, kind, base_url, credentials, optional, labels, timeouts, speaks, "
-    "api_version, auth, region"
+    "api_version, auth, region, project"
 )
 STORE = (
     "memory://, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or "
@@ -56,7 +56,7 @@ BROKEN = {
     "later shape": ("schema = 2\n", 1, "schema is 2", "an integer from 1 to 1"),
     "unknown kind of provider": (
         '[providers.a]\nkind = "cohere"\n', 2, "providers.a.kind is none of the allowed words",
-        "openai, azure, anthropic, gemini, bedrock, echo (in this version)",
+        "openai, azure, anthropic, gemini, bedrock, vertex, echo (in this version)",
     ),
     "azure without address": (
         '[providers.a]\nkind = "azure"\napi_key = "env:KEY"\n', 1, "providers.a has no base_url",
@@ -64,7 +64,16 @@ BROKEN = {
     ),
     "bedrock without region": (
         '[providers.a]\nkind = "bedrock"\napi_key = "env:KEY"\n', 1, "providers.a has no region",
-        "the one that is called and signed for: us-east-1 …",
+        "the one that is called: us-east-1 …",
+    ),
+    "vertex without project": (
+        '[providers.a]\nkind = "vertex"\nregion = "global"\napi_key = "env:KEY"\n', 1, "providers.a has no project",
+        "the id of the project that is charged",
+    ),
+    "no project": (
+        '[providers.a]\nkind = "vertex"\nregion = "global"\nproject = "a/b"\napi_key = "env:KEY"\n', 4,
+        "providers.a.project is no project's id",
+        "letters in lower case, digits, hyphens, points and colons, such as my-project-1",
     ),
     "no region": (
         '[providers.a]\nkind = "bedrock"\napi_key = "env:KEY"\nregion = "a/b"\n', 4,

@@ -1,0 +1,42 @@
+"""Gemini's dialect on Vertex: another address, and the token of a service account in place of a key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import quote
+
+from msgspec import structs
+
+from gateway.ports import Transport, UpstreamRequest
+from gateway.providers.credentials import Credentials
+from gateway.providers.gemini import Gemini
+from gateway.providers.openai import Within
+from gateway.providers.service_tokens import Granted, TokenTransport
+from gateway.reading import Ask
+
+
+class Vertex(Gemini):
+    """The port Provider. `base_url` ends in the API's version (…/v1), without a slash. A secret is a service account's
+    key: the JSON file that Google gives out; the transport gets a token for it."""
+
+    kind = "vertex"
+    beside = False
+
+    def __init__(
+        self, name: str, base_url: str, credentials: Credentials, transport: Transport,
+        within: Within | None = None, *, project: str, region: str,
+    ) -> None:  # fmt: skip
+        place = f"{base_url.rstrip('/')}/projects/{project}/locations/{region}/publishers/google"
+        super().__init__(name, place, credentials, TokenTransport(transport), within)
+
+    def request(
+        self, ask: Ask, model: str | None, body: bytes | AsyncIterator[bytes] | None, headers: Mapping[str, str],
+        timeout: float | None, secret: str | None,
+    ) -> UpstreamRequest:  # fmt: skip
+        """The upstream request, for the account whose key `secret` is."""
+        plain = super().request(ask, model, body, headers, timeout, None)
+        return plain if secret is None else Granted(*structs.astuple(plain), account=secret)
+
+    def _path(self, ask: Ask, model: str | None) -> str:
+        name = quote((model or "").removeprefix("models/"), safe="")
+        return f"/models/{name}:streamGenerateContent?alt=sse" if ask.stream else f"/models/{name}:generateContent"
