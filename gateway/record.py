@@ -13,7 +13,7 @@ import msgspec
 
 from gateway import __version__
 from gateway.endpoints import OTHER
-from gateway.errors import AnalyzerFailure, Reason
+from gateway.errors import REFUSALS, AnalyzerFailure, Reason
 from gateway.exchange import Exchange
 from gateway.limits.answer import raised_words
 from gateway.limits.reservation import Basis
@@ -39,7 +39,8 @@ _NAMES = {
     "provider_error": "gateway.provider.error", "response_id": "gen_ai.response.id",
     "response_model": "gen_ai.response.model", "finish_reasons": "gen_ai.response.finish_reasons",
     "flags": "gateway.flags",
-    "dropped": "gateway.dropped", "error": "error.type", "message": "gateway.message", "failure": "gateway.failure",
+    "dropped": "gateway.dropped", "error": "error.type", "code": "gateway.error.code",
+    "message": "gateway.message", "failure": "gateway.failure",
     "estimate_input": "gateway.estimate.input_tokens", "estimate_output": "gateway.estimate.output_tokens",
     "estimate_usd": "gateway.estimate.cost_usd", "estimate_by": "gateway.estimate.by", "store": "gateway.store",
     "overshoot_tokens": "gateway.overshoot.tokens", "overshoot_nano_usd": "gateway.overshoot.nano_usd",
@@ -106,7 +107,8 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     finish_reasons: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    error: str | None = None
+    error: str | None = None  # our own word for it (`errors.Reason`, or a failure's code)
+    code: str | None = None  # what the client reads as `code`
     message: str | None = None
     failure: str | None = None
     estimate_input: int | None = None
@@ -186,11 +188,11 @@ def record_of(exchange: Exchange) -> Record:
     if endpoint is not None:
         record.endpoint, record.operation = endpoint.name, endpoint.operation
     if refusal is not None:
-        record.error = refusal.reason
+        record.error, record.code = refusal.reason, REFUSALS[refusal.reason].code
         if refusal.reason not in QUOTING:
             record.message = refusal.message
     elif (failure := exchange.failure) is not None:
-        record.error = failure.wire.code
+        record.error = record.code = failure.wire.code
         record.failure = f"{type(failure).__name__}: {failure.detail}"[:500]
     _say_who(record, exchange)
     _say_what(record, exchange)

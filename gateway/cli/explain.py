@@ -88,7 +88,7 @@ def _foreseen(
     route = permit if isinstance(permit, Refusal) else plan(permit, 0.0, at.date())
     if isinstance(route, Refusal):
         status = REFUSALS[route.reason].status
-        lines.append(f"Refused, {status} {route.reason.value}: {route.message}")
+        lines.append(f"Refused, {status} {REFUSALS[route.reason].code or route.reason.value}: {route.message}")
         if isinstance(permit, Permit):
             lines += _why_nobody(policy, permit, files, left_out)
         lines += _quoted(route.rule, files) if route.rule is not None else []

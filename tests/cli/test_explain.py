@@ -68,7 +68,7 @@ def test_a_model_that_is_known_and_not_allowed(folder: Path) -> None:
 def test_a_model_that_nobody_knows(folder: Path) -> None:
     code, output = explain(folder, "--key", "bot", "--model", "nothing")
     assert code == 0
-    assert output.startswith("Refused, 404 unknown_model: ")
+    assert output.startswith("Refused, 404 model_not_found: ")
 
 
 def test_a_decision_leads_back_to_its_line(folder: Path) -> None:

@@ -63,7 +63,7 @@ def test_anothers_object_does_not_exist(clients: dict[str, openai.OpenAI], share
                 call()
             assert "conv_A1" in str(refused.value)
     record = shared.record_of(refused.value.request_id or "")
-    assert record["error.type"] == "unknown_object"
+    assert (record["error.type"], record["gateway.error.code"]) == ("unknown_object", "object_not_found")
     assert "gateway.provider.status" not in record
 
 
