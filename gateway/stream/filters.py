@@ -127,17 +127,20 @@ def credible(usage: Any) -> Usage | None:
     if not asked and not written:
         return Usage(prompt, completion, basis=Basis.PROVIDER)
     cached = min(_detail(asked, "cached_tokens"), prompt)
+    kept = min(_detail(asked, "cache_write_tokens"), prompt - cached)
+    kinds = asked.get("cache_creation_token_details")  # what a translated answer of Anthropic's says
     return Usage(
         prompt,
         completion,
         cached=cached,
-        cache_write=min(_detail(asked, "cache_write_tokens"), prompt - cached),
+        cache_write=kept,
         reasoning=min(_detail(written, "reasoning_tokens"), completion),
         basis=Basis.PROVIDER,
         audio_input=_detail(asked, "audio_tokens"),
         audio_output=_detail(written, "audio_tokens"),
         image_input=_detail(asked, "image_tokens"),
         image_output=_detail(written, "image_tokens"),
+        cache_write_1h=min(_detail(kinds, "ephemeral_1h_input_tokens"), kept) if isinstance(kinds, dict) else 0,
     )
 
 

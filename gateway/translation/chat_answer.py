@@ -120,9 +120,19 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write},
+        "prompt_tokens_details": cache_of(usage),
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }  # fmt: skip
+
+
+def cache_of(usage: Usage) -> dict[str, Any]:
+    """What of the input a cache gave and kept. For how long is Anthropic's to say; the name is LiteLLM's."""
+    details: dict[str, Any] = {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write}
+    if usage.cache_write_1h:
+        shorter = usage.cache_write - usage.cache_write_1h
+        kinds = {"ephemeral_5m_input_tokens": shorter, "ephemeral_1h_input_tokens": usage.cache_write_1h}
+        details["cache_creation_token_details"] = kinds
+    return details
 
 
 class Reader:

@@ -47,17 +47,20 @@ def _usage(value: object, before: Usage | None = None) -> Usage | None:
     if not isinstance(value, dict):
         return before
     cached, written = _count(value, "cache_read_input_tokens"), _count(value, "cache_creation_input_tokens")
-    details = value.get("output_tokens_details")
+    kinds, details = value.get("cache_creation"), value.get("output_tokens_details")
+    longer = _count(kinds, "ephemeral_1h_input_tokens") if isinstance(kinds, dict) else None
     thought = _count(details, "thinking_tokens") if isinstance(details, dict) else None
     if before is None:
         before = Usage()
     cached = before.cached if cached is None else cached
     written = before.cache_write if written is None else written
+    longer = min(written, before.cache_write_1h if longer is None else longer)
     plain = _count(value, "input_tokens")
     plain = before.input_tokens - before.cached - before.cache_write if plain is None else plain
     output = _count(value, "output_tokens")
     output = before.output_tokens if output is None else output
-    return Usage(plain + cached + written, output, cached, written, min(output, thought or before.reasoning))
+    return Usage(plain + cached + written, output, cached, written, min(output, thought or before.reasoning),
+                 cache_write_1h=longer)  # fmt: skip
 
 
 def _count(value: dict[str, Any], name: str) -> int | None:
@@ -111,7 +114,10 @@ def usage_of(usage: Usage | None) -> dict[str, Any]:
     """Anthropic's usage object."""
     if usage is None:
         return {"input_tokens": 0, "output_tokens": 0}
+    shorter = usage.cache_write - usage.cache_write_1h
+    kinds = {"ephemeral_5m_input_tokens": shorter, "ephemeral_1h_input_tokens": usage.cache_write_1h}
     return {
+        **({"cache_creation": kinds} if usage.cache_write_1h else {}),
         "input_tokens": usage.input_tokens - usage.cached - usage.cache_write,
         "cache_creation_input_tokens": usage.cache_write, "cache_read_input_tokens": usage.cached,
         "output_tokens": usage.output_tokens, "output_tokens_details": {"thinking_tokens": usage.reasoning},
@@ -143,6 +149,7 @@ class Reader:
         self._sequence: str | None = None
         self._over = False
         self._skipping = False
+        self._bare = False  # a call is open that has no arguments yet
 
     def feed(self, event: Event) -> Iterator[Delta]:
         """Raises Unreadable."""
@@ -156,14 +163,8 @@ class Reader:
                     raise Unreadable("no message")
                 self._usage = _usage(message.get("usage"))
                 yield Begin(str(message.get("id") or ""), str(message.get("model") or ""), self._usage)
-            case "content_block_start":
-                part = _part(value.get("content_block"))
-                self._skipping = part is None
-                if part is not None:
-                    yield from _opened(part)
-            case "content_block_delta":
-                if not self._skipping:
-                    yield from _grown(value.get("delta"))
+            case "content_block_start" | "content_block_delta" | "content_block_stop":
+                yield from self._block(value)
             case "message_delta":
                 delta = value.get("delta")
                 if isinstance(delta, dict) and delta.get("stop_reason"):
@@ -175,6 +176,20 @@ class Reader:
             case "error":
                 error = value.get("error")
                 yield Trouble(str(error.get("type") or "")[:100] if isinstance(error, dict) else None)
+
+    def _block(self, value: dict[str, Any]) -> Iterator[Delta]:
+        if value["type"] == "content_block_start":
+            part = _part(value.get("content_block"))
+            self._skipping, self._bare = part is None, isinstance(part, Call)
+            if part is not None:
+                yield from _opened(part)
+        elif value["type"] == "content_block_delta":
+            for grown in () if self._skipping else _grown(value.get("delta")):
+                self._bare = self._bare and not isinstance(grown, Grow)
+                yield grown
+        elif self._bare:
+            self._bare = False
+            yield Grow("{}")  # a call without arguments: other dialects' clients read them as JSON
 
     def end(self) -> Iterator[Delta]:
         """Raises Unreadable where the stream broke off."""

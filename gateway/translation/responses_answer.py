@@ -15,6 +15,7 @@ from msgspec import structs
 
 from gateway.limits.reservation import Usage
 from gateway.stream.sse import Event
+from gateway.translation.chat_answer import cache_of
 from gateway.translation.neutral import (
     NOTHING_ASKED,
     Answer,
@@ -75,7 +76,7 @@ def usage_of(usage: Usage | None) -> dict[str, Any] | None:
         return None
     return {
         "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write},
+        "input_tokens_details": cache_of(usage),
         "output_tokens": usage.output_tokens, "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }  # fmt: skip

@@ -15,6 +15,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from gateway.providers.errors import client_error
+from gateway.shapes.table import SHAPES
 from gateway.stream.sse import Decoder
 from gateway.translation.neutral import Answer, Call, Delta, Text, Thought, Unreadable, fold
 from gateway.translation.pairs import CLIENTS, PROVIDERS, Translation
@@ -81,14 +82,64 @@ def test_an_event_is_what_the_official_package_reads(provider: str, name: str) -
 
 
 def test_every_kind_of_event_and_delta_is_in_a_cassette() -> None:
-    played = [event for name in cassette("anthropic")["streams"] for event in cassette("anthropic")["streams"][name]]
+    tape = cassette("anthropic")
+    played = [event for stream in (*tape["streams"].values(), *tape["broken"].values()) for event in stream]
     assert {event["type"] for event in played} == {
         "message_start", "content_block_start", "ping", "content_block_delta", "content_block_stop", "message_delta",
-        "message_stop",
+        "message_stop", "error",
     }  # fmt: skip
     assert {event["delta"]["type"] for event in played if event["type"] == "content_block_delta"} == {
-        "text_delta", "input_json_delta", "thinking_delta", "signature_delta",
+        "text_delta", "input_json_delta", "thinking_delta", "signature_delta", "citations_delta",
     }  # fmt: skip
+    assert {event["content_block"]["type"] for event in played if event["type"] == "content_block_start"} == {
+        "text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "web_search_tool_result",
+    }  # fmt: skip
+
+
+def test_an_error_in_a_stream_is_what_the_official_package_reads() -> None:
+    (*_, error) = cassette("anthropic")["broken"]["overloaded halfway"]
+    strict(anthropic.types.ErrorResponse, error)
+
+
+def test_what_a_providers_own_tools_did_is_left_out() -> None:
+    answer = PROVIDERS["messages"].read(json.dumps(cassette("anthropic")["whole"]["search"]).encode())
+    assert answer.parts == (Text("I will search."), Text("It rains."))
+    assert answer.stop == "end"
+
+
+def test_a_streamed_call_without_arguments_has_an_empty_object() -> None:
+    sent = [event for event in events("anthropic", "tools") if b"input_json_delta" not in event]
+    calls = [part for part in read_stream("messages", b"".join(sent), 99).parts if isinstance(part, Call)]
+    assert [call.arguments for call in calls] == ["{}", "{}"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_a_cache_keeps_for_an_hour_is_charged_in_every_dialect(client: str) -> None:
+    translation, shape = Translation(client, "messages", 7), SHAPES[client]
+    whole = shape.whole(translation.whole(json.dumps(cassette("anthropic")["whole"]["search"]).encode())).usage
+    assert whole is not None
+    assert (whole.input_tokens, whole.cached, whole.cache_write, whole.cache_write_1h) == (90, 10, 50, 30)
+    stream, meter = translation.stream(), shape.meter(False)
+    for sent in Decoder().feed(b"".join(events("anthropic", "search"))):
+        for event in stream.feed(sent):
+            meter.read(event.data or b"")
+    for event in stream.end():
+        if event.data and not event.data.startswith(b"[DONE]"):
+            meter.read(event.data)
+    assert meter.usage == whole
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("provider", ["anthropic", "openai"])
+def test_an_error_halfway_ends_the_stream_as_an_error_in_every_dialect(client: str, provider: str) -> None:
+    stream, meter = Translation(client, DIALECTS[provider], 7).stream(), SHAPES[client].meter(False)
+    sent = Decoder().feed(b"".join(events(provider, "overloaded halfway")))
+    out = [event for one in sent for event in stream.feed(one)] + list(stream.end())
+    for event in out:
+        meter.read(event.data or b"")
+    assert meter.error
+    assert "One, two" in b"".join(event.raw for event in out).decode()
+    assert b"[DONE]" not in out[-1].raw
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])

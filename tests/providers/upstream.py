@@ -32,8 +32,8 @@ def events(provider: str, name: str) -> list[bytes]:
     """A stream's events as the provider sends them."""
     if provider == "bedrock":
         return [frame(name, body) for event in cassette(provider)["streams"][name] for name, body in event.items()]
-    found = []
-    for event in cassette(provider)["streams"][name]:
+    found, tape = [], cassette(provider)
+    for event in (tape["streams"] | tape.get("broken", {}))[name]:
         named = f"event: {event['type']}\n" if provider == "anthropic" else ""
         found.append(f"{named}data: {json.dumps(event, ensure_ascii=False)}\n\n".encode())
     return [*found, b"data: [DONE]\n\n"] if provider == "openai" else found
@@ -82,6 +82,7 @@ class Player:
     raw: bytes | None = None  # a stream that is played in place of the tape's
     secret: str = "upstream-secret-canary"  # that what comes is signed with
     cut: int | None = None  # leave a stream after so many events
+    script: list[bytes] | None = None  # the events of a stream, in place of the cassette's
     seen: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -112,7 +113,7 @@ def playing(provider: str) -> Iterator[Player]:
                 status, error, *more = tape["errors"][player.play]
                 self.reply(status, json.dumps(error).encode(), "application/json", *more)
             elif body.get("stream") or "stream" in self.path:
-                sent = events(provider, player.play)[: player.cut]
+                sent = (player.script or events(provider, player.play))[: player.cut]
                 self.reply(200, b"".join(sent), KINDS.get(provider, "text/event-stream"))
             else:
                 self.reply(200, json.dumps(tape["whole"][player.play]).encode(), "application/json")

@@ -83,7 +83,10 @@ def conversations(draw: Any) -> Conversation:
 def usages(draw: Any) -> Usage:
     cached, written, plain = (draw(st.integers(0, 99)) for _ in range(3))
     thought = draw(st.integers(0, 50))
-    return Usage(cached + written + plain, thought + draw(st.integers(0, 50)), cached, written, thought)
+    longer = draw(st.integers(0, written))
+    return Usage(
+        cached + written + plain, thought + draw(st.integers(0, 50)), cached, written, thought, cache_write_1h=longer
+    )  # fmt: skip
 
 
 @st.composite
