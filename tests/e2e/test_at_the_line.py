@@ -13,10 +13,27 @@ import pytest
 
 from gateway.tokens.worker import TEXT, count
 from tests.e2e.harness import KEY, MODELS, REDACTION, Gateway, Upstream, chat, config, gateway, keys, listing
+from tests.providers.upstream import events, playing
 
 HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
 WORDS = "word " * 800  # 4000 bytes: the echo model answers with 1000 tokens
 LINE = 3000  # tokens a day: the input is reserved at some 2030
+
+PLAYED = """schema = 1
+[server]
+port = 0
+[health]
+port = 0
+[secrets]
+master = "env:GATEWAY_TEST_MASTER"
+[policies]
+path = "policies"
+[log]
+format = "json"
+[providers.up]
+api_key = "env:UPSTREAM_KEY"
+KIND
+"""
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -158,6 +175,46 @@ def test_cut_on_completions_responses_and_messages(tmp_path: Path, upstream: Ups
         for record in one.records(3):
             assert record["gateway.ending"] == "cut"
             assert record["gateway.charged.tokens"] <= LINE
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+def test_cut_ends_a_translated_stream_in_the_clients_dialect(tmp_path: Path, provider: str) -> None:
+    budget = "budget = { tokens_total = { limit = 900, at_limit = 'cut' } }"
+    secrets = {name: f"gw-key-of-{name}-0123456789" for name in ("chats", "answers", "talks")}
+    policies = {
+        "keys.toml": "".join(keys(budget, secret=secret, name=name) for name, secret in secrets.items()),
+        "models.toml": '[models."*"]\nprovider = "up"\n',
+    }
+    asked = WORDS[:800]  # no less than what the cassette says of it, or the answer would overshoot by the difference
+    said: Any = [{"role": "user", "content": asked}]
+    with playing(provider) as up:
+        up.script = [event for event in events(provider, "tools") for _ in range(400 if b"I will look" in event else 1)]
+        base = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta"}[provider]
+        kind = f'kind = "{provider}"\nbase_url = "{up.url}{base}"'
+        kind += '\nspeaks = ["chat"]' if provider == "openai" else ""
+        with gateway(tmp_path, PLAYED.replace("KIND", kind), policies) as one:
+            with openai.OpenAI(base_url=f"{one.url}/v1", api_key=secrets["chats"], max_retries=0) as client:
+                chunks = list(client.chat.completions.create(model="plain", messages=said, stream=True))
+            assert chunks[-1].choices[0].finish_reason == "length"
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            assert len(text) > 400
+            assert text.startswith("I will lookI will look")
+            with openai.OpenAI(base_url=f"{one.url}/v1", api_key=secrets["answers"], max_retries=0) as client:
+                *_, last = client.responses.create(model="plain", input=asked, stream=True)
+            assert last.type == "response.incomplete"
+            assert last.response.incomplete_details is not None
+            assert last.response.incomplete_details.reason == "max_output_tokens"
+            assert len(last.response.output_text) > 400
+            with (
+                anthropic.Anthropic(base_url=one.url, api_key=secrets["talks"], max_retries=0) as claude,
+                claude.messages.stream(model="plain", messages=said, max_tokens=4000) as parts,
+            ):
+                message = parts.get_final_message()
+            assert message.stop_reason == "max_tokens"
+            assert len("".join(block.text for block in message.content if block.type == "text")) > 400
+            for record in one.records(3):
+                assert record["gateway.ending"] == "cut"
+                assert record["gateway.charged.tokens"] <= 900
 
 
 def test_strict_caps_what_leaves_and_never_overshoots(tmp_path: Path, upstream: Upstream, store: str) -> None:

@@ -124,7 +124,10 @@ def playing(provider: str) -> Iterator[Player]:
             for name, value in {**tape["headers"], **more, **own}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            try:
+                self.wfile.write(data)
+            except ConnectionError:  # the gateway has heard enough
+                self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:
             return
