@@ -40,7 +40,8 @@ test: check $(RANKS)/.pulled ## All checks and all quick tests, in minutes
 
 .PHONY: test-long
 test-long: $(VENV)/.dev $(RANKS)/.pulled clients ## The tests that take longer
-	$(VENV)/bin/python -m pytest -m long $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) -m "long and not alone" $(ARGS)
+	$(VENV)/bin/python -m pytest -m alone $(ARGS)
 
 .PHONY: test-plain
 test-plain: $(VENV)/.dev ## The end-to-end tests of the wire again, over the plain paths that the fast ones stand in for

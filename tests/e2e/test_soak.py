@@ -68,6 +68,7 @@ def records_of(fleet: Fleet) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_gateways_are_killed_and_the_ledger_closes(tmp_path: Path, upstream: Upstream, own_redis: RedisServer) -> None:
     load, book, first, begun = Load(), Book(own_redis), len(upstream.seen()), time.monotonic()
@@ -114,6 +115,7 @@ def test_gateways_are_killed_and_the_ledger_closes(tmp_path: Path, upstream: Ups
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_redis_restarts_empty_and_no_more_is_lost_than_is_said(
     tmp_path: Path, upstream: Upstream, own_redis: RedisServer

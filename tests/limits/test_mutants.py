@@ -10,6 +10,7 @@ import pytest
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(1800)
 def test_every_mutant_is_noticed_and_the_controls_hold() -> None:
     script = Path(__file__).parent / "mutants.py"
