@@ -382,7 +382,6 @@ def test_a_count_that_the_provider_does_not_offer_is_ours(served: Served, provid
 
 
 def test_where_it_does_offer_it_the_provider_is_asked(served: Served) -> None:
-    served.players["anthropic"].play = "text"
     served.messages().messages.with_raw_response.count_tokens(
         model="anthropic", messages=[{"role": "user", "content": "hello"}]
     )
@@ -406,6 +405,7 @@ def test_a_count_of_nothing_is_refused_in_the_clients_dialect(served: Served) ->
     with pytest.raises(anthropic.BadRequestError, match="a list of messages") as caught:
         served.messages().messages.count_tokens(model="openai", messages="hello")  # type: ignore[arg-type]  # that is it
     assert caught.value.response.json()["error"]["type"] == "invalid_request_error"
+    assert served.record()["gateway.ending"] == "refused"
 
 
 @pytest.mark.parametrize(("name", "status"), [("throttlingException", 429), ("validationException", 400)])
