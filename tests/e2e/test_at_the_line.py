@@ -197,21 +197,21 @@ def test_cut_ends_a_translated_stream_in_the_clients_dialect(tmp_path: Path, pro
                 chunks = list(client.chat.completions.create(model="plain", messages=said, stream=True))
             assert chunks[-1].choices[0].finish_reason == "length"
             text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-            assert len(text) > 400
+            assert len(text) > 100
             assert text.startswith("I will lookI will look")
             with openai.OpenAI(base_url=f"{one.url}/v1", api_key=secrets["answers"], max_retries=0) as client:
                 *_, last = client.responses.create(model="plain", input=asked, stream=True)
             assert last.type == "response.incomplete"
             assert last.response.incomplete_details is not None
             assert last.response.incomplete_details.reason == "max_output_tokens"
-            assert len(last.response.output_text) > 400
+            assert len(last.response.output_text) > 100
             with (
                 anthropic.Anthropic(base_url=one.url, api_key=secrets["talks"], max_retries=0) as claude,
                 claude.messages.stream(model="plain", messages=said, max_tokens=4000) as parts,
             ):
                 message = parts.get_final_message()
             assert message.stop_reason == "max_tokens"
-            assert len("".join(block.text for block in message.content if block.type == "text")) > 400
+            assert len("".join(block.text for block in message.content if block.type == "text")) > 100
             for record in one.records(3):
                 assert record["gateway.ending"] == "cut"
                 assert record["gateway.charged.tokens"] <= 900
