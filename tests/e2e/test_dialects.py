@@ -362,14 +362,14 @@ COUNTED = "x-gateway-counted-by"
 
 @pytest.mark.parametrize("provider", ["openai", "gemini", "azure"])
 def test_a_count_that_the_provider_does_not_offer_is_ours(served: Served, provider: str) -> None:
-    raw = served.messages().messages.with_raw_response.count_tokens(
-        model=provider, **{name: MESSAGES[name] for name in ("system", "messages", "tools")}
-    )
-    few = raw.parse().input_tokens
-    assert raw.headers[COUNTED] == "estimate", "no rank files here"
-    long = served.messages().messages.count_tokens(
-        model=provider, messages=[{"role": "user", "content": "jane.roe@example.com " + "far more words " * 200}]
-    )
+    asked = {name: MESSAGES[name] for name in ("system", "messages", "tools")}
+    with served.messages() as client:
+        raw = client.messages.with_raw_response.count_tokens(model=provider, **asked)
+        few = raw.parse().input_tokens
+        assert raw.headers[COUNTED] == "estimate", "no rank files here"
+        long = client.messages.count_tokens(
+            model=provider, messages=[{"role": "user", "content": "jane.roe@example.com " + "far more words " * 200}]
+        )
     assert 0 < few < 5_000
     assert 600 < long.input_tokens < 3_000
     assert served.players[provider].seen == [], "nobody is asked"
@@ -382,28 +382,30 @@ def test_a_count_that_the_provider_does_not_offer_is_ours(served: Served, provid
 
 
 def test_where_it_does_offer_it_the_provider_is_asked(served: Served) -> None:
-    served.messages().messages.with_raw_response.count_tokens(
-        model="anthropic", messages=[{"role": "user", "content": "hello"}]
-    )
+    with served.messages() as client:
+        client.messages.with_raw_response.count_tokens(
+            model="anthropic", messages=[{"role": "user", "content": "hello"}]
+        )
     (request,) = served.players["anthropic"].seen
     assert request["path"] == "/v1/messages/count_tokens"
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
 def test_responses_count_their_input_too(served: Served, provider: str) -> None:
-    raw = served.chat().responses.input_tokens.with_raw_response.count(model=provider, input="How long is this?")
-    counted = raw.parse()
-    assert counted.object == "response.input_tokens"
-    assert counted.input_tokens > 4
-    assert served.players[provider].seen == []
-    with pytest.raises(openai.BadRequestError, match="previous_response_id") as caught:
-        served.chat().responses.input_tokens.count(model=provider, input="And?", previous_response_id="resp_1")
+    with served.chat() as client:
+        raw = client.responses.input_tokens.with_raw_response.count(model=provider, input="How long is this?")
+        counted = raw.parse()
+        assert counted.object == "response.input_tokens"
+        assert counted.input_tokens > 4
+        assert served.players[provider].seen == []
+        with pytest.raises(openai.BadRequestError, match="previous_response_id") as caught:
+            client.responses.input_tokens.count(model=provider, input="And?", previous_response_id="resp_1")
     assert caught.value.param == "previous_response_id"
 
 
 def test_a_count_of_nothing_is_refused_in_the_clients_dialect(served: Served) -> None:
-    with pytest.raises(anthropic.BadRequestError, match="a list of messages") as caught:
-        served.messages().messages.count_tokens(model="openai", messages="hello")  # type: ignore[arg-type]  # that is it
+    with served.messages() as client, pytest.raises(anthropic.BadRequestError, match="a list of messages") as caught:
+        client.messages.count_tokens(model="openai", messages="hello")  # type: ignore[arg-type]  # that is it
     assert caught.value.response.json()["error"]["type"] == "invalid_request_error"
     assert served.record()["gateway.ending"] == "refused"
 
