@@ -66,8 +66,9 @@ def ask(running: Gateway, upstream: Upstream, text: str, key: str) -> Ended:
         with urlopen(request, timeout=30) as answer:
             status, request_id, error = answer.status, answer.headers["x-request-id"], None
     except HTTPError as failure:
-        status, request_id = failure.code, failure.headers["x-request-id"]
-        error = json.load(failure)["error"]["code"]
+        with failure:
+            status, request_id = failure.code, failure.headers["x-request-id"]
+            error = json.load(failure)["error"]["code"]
     record = running.record_of(request_id)
     sent = [one["body"] for one in upstream.seen() if mark in one["body"]]
     assert len(sent) <= 1

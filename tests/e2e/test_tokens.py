@@ -51,7 +51,8 @@ def post(running: Gateway, body: bytes, key: str = KEY) -> tuple[int, str, bytes
         with urlopen(request, timeout=20) as answer:
             return answer.status, answer.headers["x-request-id"], answer.read()
     except HTTPError as error:
-        return error.code, error.headers["x-request-id"], error.read()
+        with error:
+            return error.code, error.headers["x-request-id"], error.read()
 
 
 def tokens(ranks: Path, text: str) -> int:
