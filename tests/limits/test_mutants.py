@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import mutants
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda one: f"{one.file}: {one.name}")
+def test_every_mutant_has_its_place(mutant: mutants.Mutant) -> None:
+    source = (Path(mutants.ROOT) / "gateway" / "limits" / mutant.file).read_text("utf-8")
+    assert source.count(mutant.text) == 1
+
 
 @pytest.mark.long
 @pytest.mark.alone
