@@ -9,9 +9,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 # What the gateway imports, in an environment of its own. It changes seldom: a layer of its own, too.
 COPY requirements/run.txt requirements/build.txt /src/requirements/
 RUN python -m venv --without-pip /opt/gateway \
- && python -m pip --python /opt/gateway/bin/python install --require-hashes --only-binary :all: -r /src/requirements/run.txt \
+ && python -m pip --python /opt/gateway/bin/python install --no-deps --require-hashes --only-binary :all: -r /src/requirements/run.txt \
  && python -m venv /opt/build \
- && /opt/build/bin/python -m pip install --require-hashes --only-binary :all: -r /src/requirements/build.txt
+ && /opt/build/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r /src/requirements/build.txt
 # The gateway itself: made into a wheel by the pinned build tools, outside of its environment.
 COPY pyproject.toml README.md LICENSE /src/
 COPY policies /src/policies

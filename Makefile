@@ -15,7 +15,9 @@ ARGS ?=
 export PATH := $(PATH):/usr/sbin:/sbin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip --quiet
 # Exactly what the lock says, from files whose hashes are known; nothing is compiled here.
-INSTALL := $(PIP) install --require-hashes --only-binary :all:
+# The locks name every package, so nothing is left to resolve: pip 23 would resolve an extra anew (google-auth[requests]) and stop at
+# a version that is newer than the lock.
+INSTALL := $(PIP) install --no-deps --require-hashes --only-binary :all:
 LOCK := UV_NO_CONFIG=1 .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
 UV_VERSION := 0.13.9
@@ -136,7 +138,7 @@ $(RANKS)/.pulled: gateway/tokens/encodings.py | $(VENV)/.dev
 .cache/clients/.done: requirements/clients.txt | $(VENV)/.python
 	@echo "Installing the packages that applications use into .cache/clients"
 	@$(VENV)/bin/python -m venv --clear .cache/clients
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 .cache/clients/bin/python -m pip --quiet install --require-hashes \
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 .cache/clients/bin/python -m pip --quiet install --no-deps --require-hashes \
 		--only-binary :all: -r requirements/clients.txt
 	@touch $@
 
