@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.json_object import BadJson, _fills, _members, _places, has_duplicates, parse_object, splice
+from gateway.json_object import DEEPEST, BadJson, _fills, _members, _places, has_duplicates, parse_object, splice
 from gateway.providers.edits import edit_body
 
 READ = frozenset((b"model", b"stream"))
@@ -124,3 +124,17 @@ def test_splicing_a_value_that_stands_twice_is_refused() -> None:
     body = b'{"a":1,"a":2}'
     with pytest.raises(BadJson):
         splice(body, msgspec.json.decode(body, type=dict[str, msgspec.Raw]), {"a": b"3"})
+
+
+@given(st.integers(DEEPEST - 2, DEEPEST + 2), st.booleans(), st.integers(0, 2 * DEEPEST), st.sampled_from("[{ }]6"))
+def test_what_is_nested_too_deep_is_refused_whatever_stands_in_texts(
+    deep: int, objects: bool, many: int, text: str
+) -> None:
+    opening, closing = ('{"a":', "}") if objects else ("[", "]")
+    value = opening * (deep - 1) + "1" + closing * (deep - 1)
+    body = f'{{"model":{json.dumps(text * many)},"a":{value}}}'.encode()
+    if deep <= DEEPEST:
+        assert parse_object(body, READ)["a"] == value.encode()
+    else:
+        with pytest.raises(BadJson, match="levels deep"):
+            parse_object(body, READ)

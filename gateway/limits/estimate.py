@@ -30,6 +30,8 @@ SHORTEST_NUMBER = 7  # digits of the shortest number that a recognizer takes for
 
 # A data URL, or Anthropic's bare base64 (of at least 300 bytes; what is shorter may be a word).
 _INLINE = re.compile(rb'data:[\w.+/-]+;base64,[A-Za-z0-9+/=\\]*|"data"\s*:\s*"[A-Za-z0-9+/=\\]{400,}"')
+_BASE64 = re.compile(rb"base64")
+SIXES = 64  # that are looked at one by one; where there are more, the rest is searched at once
 _ASCII = bytes(range(128))
 _DIGITS = b"0123456789"
 _WORD = re.compile(rb"[^\W\d_]{2,}")
@@ -78,7 +80,20 @@ def _most(body: bytes) -> int:
 
 
 def _without_pictures(body: bytes) -> tuple[bytes, int]:
-    return _INLINE.subn(b"", body) if b"base64" in body else (body, 0)
+    return _INLINE.subn(b"", body) if _says_base64(body) else (body, 0)
+
+
+def _says_base64(body: bytes) -> bool:
+    """Whether `base64` stands in it. Most prompts hold few sixes, and to look for one byte takes a fiftieth of the time
+    that a word takes."""
+    at = body.find(b"6")
+    for _ in range(SIXES):
+        if at < 0:
+            return False
+        if body.startswith(b"base64", at - 4):
+            return True
+        at = body.find(b"6", at + 1)
+    return at >= 0 and _BASE64.search(body, max(0, at - 4)) is not None
 
 
 def parts(permit: Permit) -> int:
