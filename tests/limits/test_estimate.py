@@ -89,6 +89,13 @@ def test_a_picture_counts_as_a_picture() -> None:
     assert with_picture == text + PICTURE
 
 
+@given(st.integers(0, 200), st.sampled_from(("6", "b6", "64 ", "base6")))
+def test_a_picture_is_found_behind_any_number_of_sixes(many: int, sixes: str) -> None:
+    text = estimate(chat(sixes * many + " "), [None]).input_tokens
+    picture = "data:image/png;base64," + "iVBORw0K" * 200
+    assert estimate(chat(sixes * many + " " + picture), [None]).input_tokens == text + PICTURE
+
+
 @given(st.text(max_size=300))
 def test_text_is_bounded_by_its_bytes(text: str) -> None:
     found = estimate(chat(text), [None]).input_tokens
