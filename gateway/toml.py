@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import tree_sitter
-import tree_sitter_toml
+if TYPE_CHECKING:
+    import tree_sitter
 
 Loc = tuple[str | int, ...]
 MOST_MISTAKES = 50  # of one file; after so many it is no TOML file
@@ -37,16 +37,20 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file that is TOML. `values` is what tomllib makes of it."""
+    """A file that is TOML. `values` is what tomllib makes of it; where things stand is found when first asked for."""
 
     file: str
     values: dict[str, Any]
-    lines: Mapping[Loc, int]
+    text: str = field(repr=False)
+    _lines: list[Mapping[Loc, int]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def line(self, loc: Loc) -> int | None:
         """The line (from 1) of a key or of an array's element; where there is none, of the nearest thing around it."""
+        if not self._lines:
+            self._lines.append(_places(self.text))
+        lines = self._lines[0]
         while loc:
-            if (line := self.lines.get(loc)) is not None:
+            if (line := lines.get(loc)) is not None:
                 return line
             loc = loc[:-1]
         return None
@@ -64,7 +68,7 @@ def parse(file: str, text: str) -> tuple[Document | None, list[Mistake]]:
     except (RecursionError, ValueError) as error:  # ValueError: an integer of more digits than Python reads
         what = "it is nested too deeply" if isinstance(error, RecursionError) else "an integer has too many digits"
         return None, [Mistake(file, _line_of_longest(text), what, f"at most {DEEPEST} levels, 64 bits")]
-    return Document(file, values, _places(text.encode("utf-8", "surrogatepass"))), []
+    return Document(file, values, text), []
 
 
 _AT = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
@@ -104,11 +108,11 @@ _AGAIN = re.compile("overwrite|twice|mutate immutable|redefine")  # what tomllib
 
 def _again(lines: list[str], number: int) -> str:
     """What the key or the table on a line is called, and where it stood first; "" where that cannot be told."""
-    before = _places("\n".join(lines[: number - 1]).encode("utf-8", "surrogatepass"))
+    before = _places("\n".join(lines[: number - 1]))
     header = lines[number - 1].lstrip().startswith("[")
     # The line alone, under the headers that it stands under: what is at its number then is what it says.
     kept = [line if line.lstrip().startswith("[") and not header else "" for line in lines[: number - 1]]
-    alone = _places("\n".join([*kept, lines[number - 1]]).encode("utf-8", "surrogatepass"))
+    alone = _places("\n".join([*kept, lines[number - 1]]))
     here = max((loc for loc, line in alone.items() if line == number), key=len, default=())
     around = max(
         (loc for loc, line in alone.items() if line < number), key=lambda loc: (alone[loc], len(loc)), default=()
@@ -140,9 +144,12 @@ def _line_of_longest(text: str) -> int:
     return 1 + max(range(len(lines)), key=lambda index: len(lines[index]))
 
 
-def _places(source: bytes) -> dict[Loc, int]:
+def _places(text: str) -> dict[Loc, int]:
+    import tree_sitter  # noqa: PLC0415  # a process whose settings have no mistake never needs it
+    import tree_sitter_toml  # noqa: PLC0415  # as above
+
     language = tree_sitter.Language(tree_sitter_toml.language())
-    tree = tree_sitter.Parser(language).parse(source)
+    tree = tree_sitter.Parser(language).parse(text.encode("utf-8", "surrogatepass"))
     places: dict[Loc, int] = {}
     arrays: dict[Loc, int] = {}
     for node in tree.root_node.children:

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from typing import TypeVar
 
 from gateway.limits.redis_url import parse
-from gateway.settings.faults import path as name_of
-from gateway.settings.model import Auth, Kind, Provider, Settings
+from gateway.settings.checked import path as name_of
+from gateway.settings.model import SPOKEN, Auth, Kind, Provider, Settings
 from gateway.settings.secret import Secret, SecretUnavailable
 from gateway.settings.sources import Loc
 from gateway.tokens.encodings import ENCODINGS
@@ -157,7 +157,7 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
     if provider.kind is not Kind.AZURE and (provider.api_version is not None or provider.auth is not Auth.KEY):
         name = "auth" if provider.api_version is None else "api_version"
         yield _one((*at, name), f"{path}.{name} is set, and kind {provider.kind} has none", "nothing here")
-    if provider.kind is not Kind.OPENAI and "speaks" in provider.model_fields_set:
+    if provider.kind is not Kind.OPENAI and provider.speaks is not SPOKEN:
         yield _one((*at, "speaks"), f"{path}.speaks is set, and kind {provider.kind} says that itself", "nothing here")
     if provider.api_key is not None and provider.credentials:
         yield _one((*at, "api_key"), f"{path} has api_key and credentials", "one of the two", (*at, "credentials"))
