@@ -5,7 +5,7 @@ Every method says what it may raise; anything else that is raised is a bug and e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
@@ -138,6 +138,11 @@ class Upstream(Protocol):
     async def chunk(self) -> bytes:
         """Next bytes as they came off the wire; b"" at the orderly end. Raises ProviderTimeout, ProviderBroken."""
 
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        """Give bytes to `take` in the very callback in which they come, for as long as it says True. Returns True
+        when it said False, False when what is left, if only the end, is to be had by `chunk` (at once, where there is
+        no such way). Raises what `take` raises."""
+
     def close(self) -> None: ...
 
 
@@ -212,6 +217,13 @@ class Reply(Protocol):
 
     async def begin(self, head: Head) -> None: ...
     async def write(self, data: bytes) -> None:
+        """Returns when the client's buffer takes more. Raises ClientGone."""
+
+    def put(self) -> Callable[[bytes], bool] | None:
+        """What writes without waiting, from a callback: False when the client takes no more until `room` returns.
+        It raises ClientGone. None: there is only `write`."""
+
+    async def room(self) -> None:
         """Returns when the client's buffer takes more. Raises ClientGone."""
 
     async def end(self) -> None: ...

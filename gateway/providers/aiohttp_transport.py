@@ -6,7 +6,7 @@ The reference that the lean transport is tested against, and the one that carrie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import aiohttp
 from multidict import CIMultiDict
@@ -113,6 +113,10 @@ class _Answer:
             raise ProviderTimeout(f"nothing more within {seconds:g} s") from None
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._why(error) from None
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        """The library's reader has no such way."""
+        return False
 
     def _why(self, error: Exception) -> Failure:
         if self._body is not None and self._body.failure is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from urllib.parse import urlsplit
 
 from gateway.endpoints import Endpoint
@@ -81,6 +81,10 @@ class EchoAnswer:
                 raise ProviderBroken("it was asked to break")
             return b""
         return part
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        """Nothing comes by itself."""
+        return False
 
     def close(self) -> None:
         """Nothing is open."""

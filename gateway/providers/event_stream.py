@@ -8,7 +8,7 @@ Source: smithy.io, "Amazon Event Stream".
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -62,6 +62,10 @@ class _Events:
         if self._came != self._taken:
             raise ProviderBroken("a frame that broke off")
         return b""
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        """Frames are made into events by `chunk`."""
+        return False
 
     def close(self) -> None:
         """End it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
 import httptools
@@ -89,6 +89,8 @@ class Connection(asyncio.Protocol):
             answer.fail(ProviderBroken("it changed the protocol"))
         except httptools.HttpParserError as error:
             answer.fail(ProviderBroken(type(error).__name__))
+        if answer.taker is not None:
+            answer.pour()
         if answer.over and self._answer is answer:
             self.done(keep=answer.keep and sound)
 
@@ -145,7 +147,7 @@ class Answer:
     __slots__ = (
         "_complete", "_connection", "_failure", "_got", "_head_size", "_interim", "_parts",
         "_patience", "_paused", "_raw_headers", "_request", "_reused", "_seen", "_since", "_size", "_until", "_waiter",
-        "begun", "headers", "keep", "over", "status",
+        "begun", "headers", "keep", "over", "status", "taker",
     )  # fmt: skip
 
     def __init__(
@@ -165,8 +167,9 @@ class Answer:
         self.begun = self._complete = self._paused = False
         self.over = self.keep = False  # whether the connection is done with it, and may carry another
         self._failure: ProviderFailure | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._seen: asyncio.Future[None] | None = None  # the waiter of the last look, and when it was first seen
+        self._waiter: asyncio.Future[bool] | None = None
+        self.taker: Callable[[bytes], bool] | None = None  # to whom the body goes as it comes
+        self._seen: asyncio.Future[bool] | None = None  # the waiter of the last look, and when it was first seen
         self._since = 0.0
         self.status = 0
         self.headers: Mapping[str, str] = self._raw_headers
@@ -212,8 +215,8 @@ class Answer:
         if self._size > HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
             self._connection.pause()
-        if (waiter := self._waiter) is not None and not waiter.done():
-            waiter.set_result(None)
+        if self.taker is None and (waiter := self._waiter) is not None and not waiter.done():
+            waiter.set_result(False)
 
     def on_message_complete(self) -> None:
         """The body is complete."""
@@ -280,6 +283,43 @@ class Answer:
                 raise
             finally:
                 self._waiter = None
+        return self._taken()
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        """Give bytes to `take` in the very callback in which they come, for as long as it says True. Returns True
+        when it said False, False when what is left, if only the end, is to be had by `chunk`. Raises what `take`
+        raises."""
+        if self._parts and not take(self._taken()):
+            return True
+        if self._complete or self._failure is not None:
+            return False
+        self.taker = take
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        finally:
+            self._waiter = self.taker = None
+
+    def pour(self) -> None:
+        """Give what has just come to the taker, if it still waits. What it raises is for its own task to hear."""
+        take, waiter = self.taker, self._waiter
+        if take is None or waiter is None or waiter.done() or not self._parts:
+            return
+        self._seen = None  # something came: patience begins anew
+        try:
+            more = take(self._taken())
+        except Exception as error:  # noqa: BLE001  # a bug's too: nothing may end in the parser's hands
+            waiter.set_exception(error)
+        else:
+            if not more:
+                waiter.set_result(True)
+
+    def _taken(self) -> bytes:
+        """What came and was not taken yet."""
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._size = 0
@@ -321,4 +361,4 @@ class Answer:
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(False)

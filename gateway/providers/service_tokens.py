@@ -7,7 +7,7 @@ request gets the next, while the others go on with the old one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -151,6 +151,10 @@ class _Refusal:
         """The body, once."""
         data, self._left = self._left, b""
         return data
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        """`chunk` has all of it."""
+        return False
 
     def close(self) -> None:
         """Nothing is open."""

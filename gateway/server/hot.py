@@ -304,6 +304,23 @@ class HotExchange:
         if connection.drained() is not None:
             await self._until_drained()
 
+    def put(self) -> Callable[[bytes], bool]:
+        """What writes without waiting."""
+        connection, chunked = self._connection, self._chunked
+
+        def write(data: bytes) -> bool:
+            transport = connection.transport
+            if transport is None or transport.is_closing():
+                raise ClientGone("the connection is closed")
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            return connection.drained() is None
+
+        return write
+
+    async def room(self) -> None:
+        """Returns when the client's buffer takes more. Raises ClientGone."""
+        await self._until_drained()
+
     async def end(self) -> None:
         """The orderly end. Raises ClientGone."""
         self._ended = True

@@ -63,6 +63,12 @@ class HttpReply:
         assert self.response is not None  # noqa: S101  # INVARIANT: `begin` comes first
         await self._patiently(self.response.write(data))
 
+    def put(self) -> None:
+        """The library's writer is a coroutine."""
+
+    async def room(self) -> None:
+        """`write` has waited for it."""
+
     async def end(self) -> None:
         """The orderly end. Raises ClientGone."""
         assert self.response is not None  # noqa: S101  # INVARIANT: `begin` comes first

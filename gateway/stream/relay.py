@@ -20,16 +20,17 @@ from gateway.policy.permit import decision_id
 from gateway.ports import Clock, Head, Provider, Reply, Upstream
 from gateway.providers.errors import OVERLOADED, client_error
 from gateway.reading import Ask, writes_json
-from gateway.redaction.restore import RestoreFilter, restore_body
+from gateway.redaction.restore import restore_body
 from gateway.redaction.safe import SafeRequest
 from gateway.shapes.shape import Said, Shape
 from gateway.shapes.table import SHAPES
 from gateway.stream.cutter import Cutter
-from gateway.stream.filters import BYTES_PER_TOKEN, Meter, StreamFilter
+from gateway.stream.filters import BYTES_PER_TOKEN, Meter
 from gateway.stream.incoming import Incoming, decoded
 from gateway.stream.opaque import LARGEST_ANSWER, PASSED, is_stream, passed, read_whole, relay_opaque
 from gateway.stream.recount import recount
 from gateway.stream.sse import Decoder, Event
+from gateway.stream.stages import Stages, passage
 from gateway.stream.terminators import TERMINATORS, comment
 from gateway.tokens.counting import Counting
 from gateway.tokens.passed import said_in
@@ -152,7 +153,7 @@ async def _relay_stream(
     meter = shape.meter(not ask.include_usage)
     cutter = _cutter(exchange, meter, counting, grow)
     metered = cutter.tail if cutter is not None else None
-    stages = _Stages(meter, answer.safe, shape, json_text=writes_json(ask), metered=metered)
+    stages = Stages(meter, answer.safe, shape, json_text=writes_json(ask), metered=metered)
     incoming = Incoming(Decoder(), answer.translation)
     try:
         first = await _first_events(upstream, incoming.decoder)
@@ -164,6 +165,7 @@ async def _relay_stream(
         exchange.first_byte = clock.monotonic()
         exchange.status = upstream.status
         await reply.begin(Head(upstream.status, (*passed(answer.upstream, PASSED), *answer.headers)))
+        flow = _Flow(upstream, reply, incoming, stages)
         try:
             events, last = incoming.translated(first), False
             while True:
@@ -175,6 +177,8 @@ async def _relay_stream(
                     await reply.write(out)
                 if last:
                     break
+                if cutter is None and not stages.wait:
+                    await flow.over()
                 data = await upstream.chunk()
                 last = not data
                 events = incoming.finish() if last else incoming.feed(data)
@@ -193,12 +197,32 @@ async def _relay_stream(
             await recount(exchange, counting)  # before the end: afterwards nobody waits for us
         await reply.end()
     finally:
-        if exchange.usage is None:
-            exchange.usage = _used_by_stream(exchange, meter)
-        exchange.response_id, exchange.response_model = meter.response_id, meter.model
-        exchange.finish_reasons = tuple(meter.finish_reasons)
-        exchange.flags.extend(meter.flags)
-        exchange.reply = answer.safe.reply.coverage if answer.safe.reply is not None else None
+        _note(exchange, meter, answer.safe)
+
+
+class _Flow:
+    """The pieces of a stream that pass without a wait; the loop waits for the end of them."""
+
+    def __init__(self, upstream: Upstream, reply: Reply, incoming: Incoming, stages: Stages) -> None:
+        self._upstream, self._reply = upstream, reply
+        put = reply.put()
+        self._take = passage(incoming, stages, put) if put is not None else None
+
+    async def over(self) -> None:
+        """Returns when what is left, if only the end, is to be waited for. Raises ProviderBroken, ClientGone."""
+        if self._take is not None:
+            while await self._upstream.flow(self._take):
+                await self._reply.room()
+
+
+def _note(exchange: Exchange, meter: Meter, safe: SafeRequest) -> None:
+    """What a stream said of itself, however it ended."""
+    if exchange.usage is None:
+        exchange.usage = _used_by_stream(exchange, meter)
+    exchange.response_id, exchange.response_model = meter.response_id, meter.model
+    exchange.finish_reasons = tuple(meter.finish_reasons)
+    exchange.flags.extend(meter.flags)
+    exchange.reply = safe.reply.coverage if safe.reply is not None else None
 
 
 def _cutter(exchange: Exchange, meter: Meter, counting: Counting, grow: GrowLease) -> Cutter | None:
@@ -270,68 +294,6 @@ def _is_object(data: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
-
-
-def _through(filters: Sequence[StreamFilter], events: Sequence[Event], *, last: bool = False) -> Sequence[Event]:
-    for stage in filters:
-        if len(events) == 1 and not last:  # as they mostly come
-            events = tuple(stage.feed(events[0]))
-            continue
-        out: list[Event] = []
-        for event in events:
-            out += stage.feed(event)
-        if last:
-            out += stage.flush()
-        events = out
-    return events
-
-
-class _Stages:
-    """What a stream's events pass: the meter, the search of what the model writes, the restorer."""
-
-    def __init__(
-        self, meter: Meter, safe: SafeRequest, shape: Shape, *, json_text: bool, metered: StreamFilter | None = None
-    ) -> None:  # fmt: skip
-        self._meter, self._metered = meter, metered or meter
-        self._keep = safe.keep
-        self._search = safe.reply.stream(shape.runs(), json_text=json_text) if safe.reply is not None else None
-        self._restorers = (RestoreFilter(shape.runs(), safe.restore, json_text=json_text),) if safe.restore else ()
-
-    @property
-    def wait(self) -> bool:
-        """Whether anything may have to be waited for."""
-        return self._search is not None or self._keep is not None
-
-    def plain(self, events: Sequence[Event], *, last: bool = False) -> bytes:
-        """What goes on to the client, where nothing is waited for."""
-        return self._restored(_through((self._metered,), events, last=last), last=last)
-
-    async def passed(self, events: Sequence[Event], *, last: bool = False) -> bytes:
-        """What goes on to the client. Raises BlockedReply, AnalyzerFailure where replies are searched."""
-        events = _through((self._metered,), events, last=last)
-        if (keep := self._keep) is not None and (response_id := self._meter.response_id) is not None:
-            self._keep = None
-            await keep.under(response_id)
-        if (search := self._search) is not None:
-            events = [*await search.feed(events), *(await search.flush() if last else ())]
-            search.passed = []
-        return self._restored(events, last=last)
-
-    async def farewell(self, error: Event) -> bytes:
-        """The error that ends a stream, behind what was held back, unless that may not go on."""
-        if (search := self._search) is None:
-            return self._restored((error,), last=True)
-        before, search.passed = search.passed, []
-        try:
-            rest = await search.feed((error,))
-        except Failure:
-            rest = [error]
-        return self._restored([*before, *rest], last=True)
-
-    def _restored(self, events: Sequence[Event], *, last: bool) -> bytes:
-        if self._restorers:
-            events = _through(self._restorers, events, last=last)
-        return events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
 
 
 def counted(exchange: Exchange, output_tokens: int, input_tokens: int | None = None) -> Usage:

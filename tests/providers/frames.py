@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gateway.ports import Upstream, UpstreamRequest
 from gateway.providers.event_stream import EVENT_STREAM, EventStreamTransport
@@ -19,6 +19,9 @@ class Pieces:
 
     async def chunk(self) -> bytes:
         return self._left.pop(0) if self._left else b""
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        return False
 
     def close(self) -> None:
         return

@@ -301,3 +301,62 @@ async def test_a_full_buffer_is_waited_for() -> None:
         on.connection.resume_writing()
         await on.rest()
         assert done == ["begun", "ended"]
+
+
+async def test_what_is_put_is_written_at_once_in_the_frames_of_write() -> None:
+    async def both(exchange: HotExchange) -> None:
+        await exchange.begin(Head(200))
+        put = exchange.put()
+        await exchange.write(b"hello")
+        written = on.wire.out.partition(b"\r\n\r\n")[2]
+        assert put(b"hello")
+        assert on.wire.out.partition(b"\r\n\r\n")[2] == written * 2
+        await exchange.end()
+
+    async with stage(both) as on:
+        await on.take(REQUEST)
+        assert on.failures == []
+
+
+async def test_what_is_put_keeps_to_a_known_length() -> None:
+    async def one(exchange: HotExchange) -> None:
+        await exchange.begin(Head(200, (("content-length", "5"),)))
+        assert exchange.put()(b"hello")
+        await exchange.end()
+
+    async with stage(one) as on:
+        assert (await on.take(REQUEST)).endswith(b"\r\n\r\nhello")
+
+
+async def test_a_client_that_takes_no_more_is_said_so_and_there_is_room_again() -> None:
+    done: list[bool] = []
+
+    async def full(exchange: HotExchange) -> None:
+        await exchange.begin(Head(200))
+        on.connection.pause_writing()
+        done.append(exchange.put()(b"hello"))
+        await exchange.room()
+        done.append(exchange.put()(b"again"))
+
+    async with stage(full) as on:
+        await on.take(REQUEST)
+        assert done == [False]
+        on.connection.resume_writing()
+        await on.rest()
+        assert done == [False, True]
+
+
+async def test_nothing_can_be_put_to_nobody() -> None:
+    async def gone(exchange: HotExchange) -> None:
+        await exchange.begin(Head(200))
+        put = exchange.put()
+        on.wire.abort()
+        with pytest.raises(ClientGone):
+            put(b"hello")
+        with pytest.raises(ClientGone):
+            await exchange.write(b"hello")
+
+    async with stage(gone) as on:
+        await on.take(REQUEST)
+        assert on.failures == []
+        assert b"hello" not in on.wire.out
