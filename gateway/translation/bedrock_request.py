@@ -27,6 +27,7 @@ from gateway.translation.neutral import (
     Thought,
     Tool,
 )
+from gateway.translation.unsaid import detail_hint, label_hints, signature_hint
 
 _CONFIG = (("max_tokens", "maxTokens"), ("temperature", "temperature"), ("top_p", "topP"))
 _IMAGES = frozenset(("png", "jpeg", "gif", "webp"))
@@ -95,10 +96,11 @@ def _output(conversation: Conversation, losses: Losses) -> dict[str, Any]:
             losses.parameter("format")
         else:
             schema = {"schema": msgspec.json.encode(wanted.schema).decode()}
+            label_hints(wanted, losses, "name", "description")
             schema |= {key: text for key in ("name", "description") if (text := getattr(wanted, key))}
             body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}
     if conversation.user is not None:
-        losses.hint(losses.names.get("user", "user"))
+        losses.hint("user")
     if own := _own(conversation, losses):
         body["additionalModelRequestFields"] = own
     return body
@@ -114,20 +116,22 @@ def _own(conversation: Conversation, losses: Losses) -> dict[str, Any]:
             losses.parameter("top_k")
     if (reasoning := conversation.reasoning) is not None:
         if anthropic:
-            own |= _thinking(reasoning)
+            own |= _thinking(reasoning, losses)
         else:
             losses.parameter("reasoning" if "reasoning" in losses.names else "reasoning_effort")
     return own
 
 
-def _thinking(reasoning: Reasoning) -> dict[str, Any]:
+def _thinking(reasoning: Reasoning, losses: Losses) -> dict[str, Any]:
     """As Anthropic's Messages say it."""
-    if reasoning.effort == "none" or reasoning.budget == 0:
+    effort, budget = reasoning.effort, reasoning.budget
+    if effort == "none" or budget == 0:
         return {"thinking": {"type": "disabled"}}
-    if reasoning.budget is not None:
-        return {"thinking": {"type": "enabled", "budget_tokens": reasoning.budget}}
-    effort = "low" if reasoning.effort == "minimal" else reasoning.effort
-    return {"thinking": {"type": "adaptive"}, **({"output_config": {"effort": effort}} if effort else {})}
+    if effort == "minimal":
+        losses.hint("reasoning")
+        effort = "low"
+    thinking = {"type": "adaptive"} if budget is None else {"type": "enabled", "budget_tokens": budget}
+    return {"thinking": thinking, **({"output_config": {"effort": effort}} if effort else {})}
 
 
 def _messages(conversation: Conversation, losses: Losses) -> list[dict[str, Any]]:
@@ -174,6 +178,7 @@ def _block(part: Part, names: _Names, losses: Losses) -> dict[str, Any] | None:
         case Audio(form, data):
             return {"audio": {"format": form, "source": {"bytes": data}}}
         case Call(id=one, name=name, arguments=arguments):
+            signature_hint(part, losses)
             return {"toolUse": {"toolUseId": one, "name": name, "input": arguments_of(arguments, losses)}}
         case Result(call_id, parts, is_error):
             inner = [block for one in parts if (block := _block(one, names, losses)) is not None]
@@ -202,8 +207,7 @@ def _source(part: Image | Document, what: str, losses: Losses) -> dict[str, Any]
 
 
 def _image(part: Image, losses: Losses) -> dict[str, Any]:
-    if part.detail is not None:
-        losses.hint("messages.content.image_url.detail")
+    detail_hint(part, losses)
     form = (part.media_type or "image/png").removeprefix("image/").replace("jpg", "jpeg")
     if form not in _IMAGES:
         losses.content("messages.content (an image other than png, jpeg, gif, webp)")

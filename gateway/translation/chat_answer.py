@@ -60,8 +60,7 @@ def read_whole(body: bytes) -> Answer:
         parts: list[AnswerPart] = []
         if thought := message.get("reasoning_content") or message.get("reasoning"):
             parts.append(Thought(str(thought)))
-        if message.get("content"):
-            parts.append(Text(message["content"]))
+        parts.extend(said(message.get("content")))
         if message.get("refusal"):
             parts.append(Declined(message["refusal"]))
         parts.extend(
@@ -74,6 +73,23 @@ def read_whole(body: bytes) -> Answer:
     usage = value.get("usage")
     return Answer(str(value.get("id") or ""), str(value.get("model") or ""), tuple(parts), stop,
                   usage=credible_usage(msgspec.json.encode(usage)) if usage else None)  # fmt: skip
+
+
+def said(content: object) -> Iterator[Text | Thought]:
+    """What `content` says: a text, or, of some compatible servers (Mistral's), chunks of text and of thinking. Raises
+    Unreadable."""
+    if isinstance(content, str):
+        if content:
+            yield Text(content)
+        return
+    try:
+        for chunk in content or ():  # type: ignore[attr-defined]  # what is no list is caught
+            if chunk.get("type") == "thinking":
+                yield Thought("".join(part.text for part in said(chunk["thinking"])))
+            elif text := chunk.get("text"):
+                yield Text(str(text))
+    except (KeyError, TypeError, AttributeError):
+        raise Unreadable("no content") from None
 
 
 def write_whole(answer: Answer, created: int, _asked: Mapping[str, Any] = NOTHING_ASKED) -> dict[str, Any]:
@@ -169,8 +185,8 @@ class Reader:
     def _delta(self, delta: dict[str, Any]) -> Iterator[Delta]:
         if text := delta.get("reasoning_content") or delta.get("reasoning"):
             yield from self._grow("thought", Thought(), str(text))
-        if text := delta.get("content"):
-            yield from self._grow("text", Text(""), str(text))
+        for part in said(delta.get("content")):
+            yield from self._grow("thought" if isinstance(part, Thought) else "text", type(part)(""), part.text)
         if text := delta.get("refusal"):
             yield from self._grow("refusal", Declined(""), str(text))
         for call in delta.get("tool_calls") or ():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.translation.choosing import chosen
 from gateway.translation.losses import Fields, Losses, Untranslatable
 from gateway.translation.neutral import (
     Audio,
@@ -26,6 +27,7 @@ from gateway.translation.neutral import (
     Tool,
     Turn,
 )
+from gateway.translation.unsaid import name_hint, signature_hint
 
 _HINTS = frozenset((
     "metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier",
@@ -36,6 +38,7 @@ _IDLE: dict[str, object] = {
     "stream_options": {}, "functions": [], "tools": [],
 }  # fmt: skip
 _PART_HINTS = frozenset(("prompt_cache_breakpoint", "cache_control"))
+_LABELS = ("name", "description", "strict")
 
 
 def read(body: object, losses: Losses) -> Conversation:
@@ -45,9 +48,14 @@ def read(body: object, losses: Losses) -> Conversation:
     maximum = fields.take("max_tokens", int)
     newer = fields.take("max_completion_tokens", int)
     losses.names |= {"max_tokens": "max_completion_tokens" if newer is not None else "max_tokens",
-                     "format": "response_format", "reasoning": "reasoning_effort"}  # fmt: skip
+                     "format": "response_format", "reasoning": "reasoning_effort",
+                     "thinking of earlier turns": "messages.reasoning_content",
+                     **{f"format.{name}": f"response_format.json_schema.{name}" for name in _LABELS}}  # fmt: skip
     effort = fields.take("reasoning_effort", str)
-    stop = fields.any("stop")
+    if fields.any("functions"):  # tools, as they were said before there were tools
+        losses.content("functions")
+    tools = tuple(_tool(one, losses) for one in fields.take("tools", list) or ())
+    tools, choice = chosen(fields.any("tool_choice"), tools)
     options = fields.any("stream_options")
     if isinstance(options, dict) and set(options) - {"include_usage", "include_obfuscation"}:
         losses.parameter("stream_options")
@@ -55,14 +63,14 @@ def read(body: object, losses: Losses) -> Conversation:
         model=fields.need("model", str),
         system=system,
         turns=turns,
-        tools=tuple(_tool(one, losses) for one in fields.take("tools", list) or ()),
-        tool_choice=_choice(fields.any("tool_choice")),
+        tools=tools,
+        tool_choice=choice,
         parallel=fields.take("parallel_tool_calls", bool),
         max_tokens=newer if newer is not None else maximum,
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
         top_k=fields.take("top_k", int),
-        stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
+        stop=fields.texts("stop"),
         seed=fields.take("seed", int),
         frequency_penalty=fields.take("frequency_penalty", float),
         presence_penalty=fields.take("presence_penalty", float),
@@ -83,7 +91,7 @@ def _turns(messages: list[Any], losses: Losses) -> tuple[tuple[str, ...], tuple[
         fields = Fields(message, "messages", losses)
         role = fields.need("role", str)
         if role in ("system", "developer"):
-            texts = tuple(part for part in _parts(fields.any("content"), losses) if isinstance(part, Text))
+            texts = _texts(fields.any("content"), losses)
             if turns:
                 turns.append(Turn("system", texts))
             else:
@@ -100,6 +108,8 @@ def _turns(messages: list[Any], losses: Losses) -> tuple[tuple[str, ...], tuple[
                 turns.append(Turn("tool", (result,)))
         else:
             losses.content(f"messages.role {role[:40]!r}")
+        if fields.any("name") is not None:
+            losses.parameter("messages.name")
         fields.rest(_PART_HINTS, {"annotations": [], "refusal": "", "tool_calls": []})
     if not turns:
         raise Untranslatable("messages", "'messages' must hold at least one message that is no system message.")
@@ -114,8 +124,11 @@ def _assistant(fields: Fields, losses: Losses) -> tuple[Part, ...]:
         kind = inner.need("type", str)
         if kind == "redacted_thinking":
             parts.append(Thought(sealed=inner.need("data", str)))
-        else:
+        elif kind == "thinking":
             parts.append(Thought(inner.take("thinking", str) or "", inner.take("signature", str)))
+        else:
+            losses.content(f"messages.thinking_blocks.{kind[:40]}")
+        inner.rest(_PART_HINTS)
     if plain and not thoughts:
         parts.append(Thought(plain))
     parts.extend(_parts(fields.any("content"), losses))
@@ -130,12 +143,22 @@ def _call(fields: Fields, losses: Losses) -> Call:
     if (kind := fields.take("type", str)) not in (None, "function"):
         losses.content(f"messages.tool_calls.type {str(kind)[:40]!r}")
     function = Fields(fields.need("function", dict), "messages.tool_calls.function", losses)
-    google = (fields.take("extra_content", dict) or {}).get("google", {})
-    signature = google.get("thought_signature") if isinstance(google, dict) else None
-    fields.any("index")
-    one = Call(fields.need("id", str), function.need("name", str), function.take("arguments", str) or "{}", signature)
+    fields.any("index")  # of a stream's piece that was put back as it came
+    one = Call(fields.need("id", str), function.need("name", str), function.take("arguments", str) or "{}",
+               signature_of(fields, losses))  # fmt: skip
+    function.rest()
     fields.rest()
     return one
+
+
+def signature_of(call: Fields, losses: Losses) -> str | None:
+    """What Gemini signed a call with, in the place that Google's own compatible API gives it."""
+    extra = Fields(call.take("extra_content", dict) or {}, call.name("extra_content"), losses)
+    google = Fields(extra.take("google", dict) or {}, call.name("extra_content.google"), losses)
+    signature = google.take("thought_signature", str)
+    google.rest()
+    extra.rest()
+    return signature
 
 
 def _parts(content: object, losses: Losses) -> tuple[Part, ...]:
@@ -165,6 +188,7 @@ def _part(fields: Fields, losses: Losses) -> Part | None:
     elif kind == "input_audio":
         inner = Fields(fields.need("input_audio", dict), "messages.content.input_audio", losses)
         part = Audio(inner.need("format", str), inner.need("data", str))
+        inner.rest()
     elif kind == "file":
         inner = Fields(fields.need("file", dict), "messages.content.file", losses)
         if inner.take("file_id", str) is not None:
@@ -173,14 +197,27 @@ def _part(fields: Fields, losses: Losses) -> Part | None:
         if data is None:
             raise Untranslatable("messages.content.file.file_data", "'file_data' must be a data: URL in base64.")
         part = Document(media_type, data, name=inner.take("filename", str))
+        inner.rest()
     else:
         losses.content(f"messages.content.{kind[:40]}")
     fields.rest(_PART_HINTS)
     return part
 
 
+def _texts(content: object, losses: Losses) -> tuple[Text, ...]:
+    parts = _parts(content, losses)
+    texts = tuple(part for part in parts if isinstance(part, Text))
+    if len(texts) < len(parts):
+        losses.content("messages.content of a system message (other than text)")
+    return texts
+
+
 def _result(content: object, losses: Losses) -> tuple[Text | Image | Document, ...]:
-    return tuple(part for part in _parts(content, losses) if isinstance(part, Text | Image | Document))
+    parts = _parts(content, losses)
+    kept = tuple(part for part in parts if isinstance(part, Text | Image | Document))
+    if len(kept) < len(parts):
+        losses.content("messages.content of a tool's result (other than text, images, files)")
+    return kept
 
 
 def inline(url: str) -> tuple[str | None, str | None]:
@@ -204,21 +241,6 @@ def _tool(value: object, losses: Losses) -> Tool:
     return tool
 
 
-def _choice(value: object) -> Choice | None:
-    if value is None:
-        return None
-    if value in ("auto", "none"):
-        return Choice("auto" if value == "auto" else "none")
-    if value == "required":
-        return Choice("any")
-    if isinstance(value, dict) and value.get("type") == "function":
-        function = value.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        if isinstance(name, str):
-            return Choice("tool", name)
-    raise Untranslatable("tool_choice", "'tool_choice' must be auto, none, required or a function's name.")
-
-
 def _format(value: dict[str, Any] | None, losses: Losses) -> Format | None:
     if value is None or value.get("type") == "text":
         return None
@@ -227,8 +249,10 @@ def _format(value: dict[str, Any] | None, losses: Losses) -> Format | None:
     if value.get("type") != "json_schema":
         raise Untranslatable("response_format.type", "'response_format.type' must be text, json_object or json_schema.")
     inner = Fields(value.get("json_schema"), "response_format.json_schema", losses)
-    return Format(inner.take("schema", dict) or {}, inner.take("name", str), inner.take("description", str),
-                  inner.take("strict", bool))  # fmt: skip
+    wanted = Format(inner.take("schema", dict) or {}, inner.take("name", str), inner.take("description", str),
+                    inner.take("strict", bool))  # fmt: skip
+    inner.rest()
+    return wanted
 
 
 def write(conversation: Conversation, losses: Losses) -> dict[str, Any]:
@@ -250,10 +274,13 @@ def write(conversation: Conversation, losses: Losses) -> dict[str, Any]:
         body["stop"] = list(conversation.stop)
     if (wanted := conversation.format) is not None:
         body["response_format"] = _written_format(wanted)
-    if (reasoning := conversation.reasoning) is not None and (effort := effort_of(reasoning)) is not None:
+    if (reasoning := conversation.reasoning) is not None:
         if reasoning.budget is not None:
-            losses.hint(losses.names.get("budget", "reasoning"))
-        body["reasoning_effort"] = effort
+            losses.hint("budget")
+        if (effort := effort_of(reasoning)) is not None:
+            body["reasoning_effort"] = effort
+        else:  # as much as the model thinks right: its own default there
+            losses.hint("reasoning")
     if conversation.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return body
@@ -309,11 +336,12 @@ def _written_assistant(turn: Turn, losses: Losses) -> dict[str, Any]:
         message["content"] = texts[0]
     else:
         message["content"] = [{"type": "text", "text": text} for text in texts] if texts else None
-    for part in turn.parts:
-        if isinstance(part, Declined):
-            message["refusal"] = part.text
-        elif isinstance(part, Image | Document | Audio | Result):
-            losses.content("messages.content of an assistant (other than text and tool calls)")
+    if any(isinstance(part, Image | Document | Audio | Result) for part in turn.parts):
+        losses.content("messages.content of an assistant (other than text and tool calls)")
+    if declined := [part.text for part in turn.parts if isinstance(part, Declined)]:
+        message["refusal"] = "".join(declined)
+    for call in calls:
+        signature_hint(call, losses)
     if calls:
         message["tool_calls"] = [
             {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments}}
@@ -334,7 +362,8 @@ def _written(part: Part, losses: Losses) -> dict[str, Any]:
         case Document(media_type, data, _, text, name) if data is not None:
             whole = f"data:{media_type or 'application/pdf'};base64,{data}"
             return {"type": "file", "file": {"file_data": whole, **({"filename": name} if name else {})}}
-        case Document(text=text, name=name) if text is not None:
+        case Document(text=text) if text is not None:
+            name_hint(part, losses)
             return {"type": "text", "text": text}
     losses.content("messages.content.document" if isinstance(part, Document) else "messages.content")
     raise AssertionError  # `content` has raised

@@ -24,6 +24,7 @@ from gateway.translation.neutral import (
     Thought,
     Tool,
 )
+from gateway.translation.unsaid import detail_hint, label_hints, name_hint
 
 _MODES = {"auto": "AUTO", "none": "NONE", "any": "ANY", "tool": "ANY"}
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH"}
@@ -69,21 +70,29 @@ def _config(conversation: Conversation, losses: Losses) -> dict[str, Any]:
         losses.parameter("verbosity")
     if (wanted := conversation.format) is not None:
         config["responseMimeType"] = "application/json"
+        label_hints(wanted, losses)
         if wanted.schema is not None:
             config["responseJsonSchema"] = wanted.schema
     if (reasoning := conversation.reasoning) is not None:
-        config["thinkingConfig"] = _thinking(reasoning)
+        config["thinkingConfig"] = _thinking(reasoning, losses)
     if conversation.user is not None:
-        losses.hint(losses.names.get("user", "user"))
+        losses.hint("user")
     return config
 
 
-def _thinking(reasoning: Reasoning) -> dict[str, Any]:
-    if reasoning.effort == "none" or reasoning.budget == 0:
+def _thinking(reasoning: Reasoning, losses: Losses) -> dict[str, Any]:
+    effort, budget = reasoning.effort, reasoning.budget
+    if effort == "none" or budget == 0:
         return {"thinkingBudget": 0}
-    if reasoning.budget is not None:
-        return {"thinkingBudget": reasoning.budget, "includeThoughts": True}
-    level = _LEVELS.get(reasoning.effort or "")
+    if budget is not None:  # there may be but one of both
+        if effort is not None:
+            losses.parameter("effort")
+        return {"thinkingBudget": budget, "includeThoughts": True}
+    level = _LEVELS.get(effort or "")
+    if effort is not None and level is None:
+        losses.parameter("reasoning")
+    elif effort is not None and level != effort.upper():
+        losses.hint("reasoning")
     return {"includeThoughts": True, **({"thinkingLevel": level} if level else {})}
 
 
@@ -94,40 +103,53 @@ def _contents(conversation: Conversation, losses: Losses) -> Iterator[dict[str, 
         if turn.role == "system":
             losses.content("messages.role 'system' behind the first turn")
         parts = [written for part in turn.parts if (written := _written(part, names, losses)) is not None]
-        yield {"role": "model" if turn.role == "assistant" else "user", "parts": parts}
+        if parts:  # a content without any is refused there
+            yield {"role": "model" if turn.role == "assistant" else "user", "parts": parts}
 
 
-def _written(  # noqa: C901  # one case for each kind of part
-    part: Part, names: dict[str, str], losses: Losses
-) -> dict[str, Any] | None:
+def _written(part: Part, names: dict[str, str], losses: Losses) -> dict[str, Any] | None:
     match part:
         case Text(text) | Declined(text):
             return {"text": text}
-        case Image(media_type, data, url, detail):
-            if detail is not None:
-                losses.hint("messages.content.image_url.detail")
-            return _blob(media_type or "image/png", data, url)
-        case Document(media_type, data, url, text):
-            if text is not None:
-                return {"text": text}
-            return _blob(media_type or "application/pdf", data, url)
+        case Document(text=str(text)):
+            name_hint(part, losses)
+            return {"text": text}
+        case Image() | Document():
+            return _file(part, losses)
         case Audio(form, data):
             return _blob(f"audio/{form}", data, None)
         case Call(id=one, name=name, arguments=arguments, signature=signature):
             call = {"functionCall": {"id": one, "name": name, "args": arguments_of(arguments, losses)}}
             return {**call, **({"thoughtSignature": signature} if signature else {})}
-        case Result(call_id, parts, is_error):
-            for inner in parts:
-                if not isinstance(inner, Text):
-                    losses.content("messages.content.tool_result.content (other than text)")
-            text = "\n".join(inner.text for inner in parts if isinstance(inner, Text))
-            if call_id not in names:
-                losses.content("messages.tool_call_id (of no call in the conversation)")
-            response = {"error" if is_error else "output": text}
-            return {"functionResponse": {"id": call_id, "name": names[call_id], "response": response}}
+        case Result():
+            return {"functionResponse": _response(part, names, losses)}
         case Thought():
             losses.hint("thinking of earlier turns")
     return None
+
+
+def _response(result: Result, names: dict[str, str], losses: Losses) -> dict[str, Any]:
+    """What a tool gave: texts are its output, pictures and files stand beside it."""
+    if result.call_id not in names:
+        losses.content("messages.tool_call_id (of no call in the conversation)")
+    texts, beside = list[str](), list[dict[str, Any]]()
+    for part in result.parts:
+        match part:
+            case Text(text) | Document(text=str(text)):
+                texts.append(text)
+            case _:
+                beside.append(_file(part, losses))
+    response = {"error" if result.is_error else "output": "\n".join(texts)}
+    written = {"id": result.call_id, "name": names[result.call_id], "response": response}
+    return {**written, "parts": beside} if beside else written
+
+
+def _file(part: Image | Document, losses: Losses) -> dict[str, Any]:
+    if isinstance(part, Image):
+        detail_hint(part, losses)
+        return _blob(part.media_type or "image/png", part.data, part.url)
+    name_hint(part, losses)
+    return _blob(part.media_type or "application/pdf", part.data, part.url)
 
 
 def _blob(media_type: str, data: str | None, url: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_CONVERSATION = frozenset(("messages", "input", "system"))  # what stands in them is content, whatever it is
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
 _NOUNS = {
     str: "a string", int: "an integer", float: "a number", bool: "true or false", dict: "an object", list: "an array",
@@ -35,9 +36,15 @@ class Losses:
         self.names: dict[str, str] = {}
         self._drop = drop
 
+    def _name(self, field: str) -> str:
+        if field in self.names:
+            return self.names[field]
+        name, more, which = field.partition(" (")
+        return self.names.get(name, name) + more + which
+
     def parameter(self, field: str) -> None:
         """A parameter that changes the answer. Raises Untranslatable, unless policy lets it be dropped."""
-        self.unknown(self.names.get(field, field))
+        self.unknown(self._name(field))
 
     def unknown(self, name: str) -> None:
         """As `parameter`, for a field in the client's own words."""
@@ -51,14 +58,14 @@ class Losses:
 
     def content(self, field: str) -> None:
         """A part of the conversation. Raises Untranslatable."""
-        name = self.names.get(field, field)
+        name = self._name(field)
         raise Untranslatable(
             name, f"'{name}' cannot be expressed in the provider's dialect ({self.to}), and content is never dropped."
         )
 
     def hint(self, field: str) -> None:
         """What changes no answer."""
-        self.drop(self.names.get(field, field))
+        self.drop(self._name(field))
 
     def drop(self, name: str) -> None:
         """As `hint`, for a field in the client's own words."""
@@ -99,16 +106,27 @@ class Fields:
             raise Untranslatable(self.name(key), f"'{self.name(key)}' is missing.")
         return value
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """An array of texts, or one text alone. Raises Untranslatable."""
+        value = self._left.pop(key, None)
+        values = [value] if isinstance(value, str) else value or []
+        if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+            raise Untranslatable(self.name(key), f"'{self.name(key)}' must be an array of strings.")
+        return tuple(values)
+
     def any(self, key: str) -> Any:
         """A value of any kind."""
         return self._left.pop(key, None)
 
     def rest(self, hints: frozenset[str] = frozenset(), idle: Mapping[str, object] | None = None) -> None:
-        """What was not taken: `hints` are dropped, `idle` values say what holds anyway, all else is a loss."""
+        """What was not taken: `hints` are dropped, `idle` values say what holds anyway, all else is a loss: content
+        where it stands in the conversation, else a parameter."""
         for key, value in self._left.items():
             if value is None or (idle is not None and key in idle and value == idle[key]):
                 continue
             if key in hints:
                 self._losses.drop(self.name(key))
+            elif self._at.partition(".")[0] in _CONVERSATION:
+                self._losses.content(self.name(key))
             else:
                 self._losses.unknown(self.name(key))

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.translation.choosing import needs_tools
 from gateway.translation.losses import Fields, Losses, Untranslatable
 from gateway.translation.neutral import (
     Audio,
@@ -29,10 +30,14 @@ from gateway.translation.neutral import (
     Tool,
     Turn,
 )
+from gateway.translation.unsaid import detail_hint, label_hints, signature_hint
 
 OUTPUT = 4096  # `max_tokens` must be said there; what is reserved for a chat that says none
 _HINTS = frozenset(("cache_control", "diagnostics"))
 _IDLE: dict[str, object] = {"service_tier": "auto", "speed": "standard", "tools": []}
+_PART_HINTS = frozenset(("cache_control",))
+_TEXT_HINTS = frozenset(("cache_control", "citations"))  # what an earlier answer rested on
+_KEPT = ("container", "mcp_servers")  # what the provider holds or runs
 _EFFORTS = {"minimal": "low"}  # what OpenAI knows and Anthropic does not
 
 
@@ -41,27 +46,36 @@ def read(body: object, losses: Losses) -> Conversation:
     fields = Fields(body, "", losses)
     losses.names |= {
         "stop": "stop_sequences", "format": "output_config.format", "reasoning": "thinking",
-        "budget": "thinking.budget_tokens", "user": "metadata.user_id",
-        "parallel": "tool_choice.disable_parallel_tool_use",
+        "budget": "thinking.budget_tokens", "effort": "output_config.effort", "user": "metadata.user_id",
+        "parallel": "tool_choice.disable_parallel_tool_use", "tools.function.strict": "tools.strict",
+        "messages.content.file.filename": "messages.content.title",
+        "messages.tool_call_id (of no call in the conversation)":
+        "messages.content.tool_use_id (of no call in the conversation)",
+        "messages.tool_calls.function.arguments": "messages.content.input",
+        "thinking of earlier turns": "messages.content.thinking",
     }  # fmt: skip
+    for name in _KEPT:
+        if fields.any(name):
+            losses.content(name)
     system = fields.any("system")
     choice, parallel = _choice(fields.take("tool_choice", dict), losses)
+    tools = tuple(_tool(one, losses) for one in fields.take("tools", list) or ())
+    needs_tools(choice, tools)
     config = Fields(fields.take("output_config", dict) or {}, "output_config", losses)
     metadata = Fields(fields.take("metadata", dict) or {}, "metadata", losses)
-    wanted = config.take("format", dict)
     conversation = Conversation(
         model=fields.need("model", str),
         system=(system,) if isinstance(system, str) else tuple(_texts(system or [], losses)),
         turns=tuple(_turns(fields.need("messages", list), losses)),
-        tools=tuple(_tool(one, losses) for one in fields.take("tools", list) or ()),
+        tools=tools,
         tool_choice=choice,
         parallel=parallel,
         max_tokens=fields.take("max_tokens", int),
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
         top_k=fields.take("top_k", int),
-        stop=tuple(fields.take("stop_sequences", list) or ()),
-        format=Format(Fields(wanted, "output_config.format", losses).take("schema", dict) or {}) if wanted else None,
+        stop=fields.texts("stop_sequences"),
+        format=_format(config.take("format", dict), losses),
         reasoning=_reasoning(fields.take("thinking", dict), config.take("effort", str), losses),
         user=metadata.take("user_id", str),
         stream=fields.take("stream", bool) or False,
@@ -72,6 +86,17 @@ def read(body: object, losses: Losses) -> Conversation:
     return conversation
 
 
+def _format(wanted: dict[str, Any] | None, losses: Losses) -> Format | None:
+    if wanted is None:
+        return None
+    fields = Fields(wanted, "output_config.format", losses)
+    if fields.need("type", str) != "json_schema":
+        raise Untranslatable("output_config.format.type", "'output_config.format.type' must be json_schema.")
+    made = Format(fields.take("schema", dict) or {})
+    fields.rest()
+    return made
+
+
 def _texts(blocks: object, losses: Losses) -> Iterator[str]:
     if not isinstance(blocks, list):
         raise Untranslatable("system", "'system' must be a string or an array.")
@@ -80,7 +105,7 @@ def _texts(blocks: object, losses: Losses) -> Iterator[str]:
         if fields.need("type", str) != "text":
             losses.content("system (other than text)")
         yield fields.need("text", str)
-        fields.rest(_HINTS)
+        fields.rest(_TEXT_HINTS)
 
 
 def _turns(messages: list[Any], losses: Losses) -> Iterator[Turn]:
@@ -109,20 +134,27 @@ def _part(fields: Fields, losses: Losses) -> Part | None:
         case "text":
             text = fields.need("text", str)
             part = Text(text) if text else None
+            fields.rest(_TEXT_HINTS)
+            return part
         case "image":
             part = _image(Fields(fields.need("source", dict), "messages.content.source", losses), losses)
         case "document":
             part = _document(Fields(fields.need("source", dict), "messages.content.source", losses),
                              fields.take("title", str), losses)  # fmt: skip
+            if (cited := fields.take("citations", dict)) is not None and cited != {"enabled": False}:
+                losses.parameter("messages.content.citations")
         case "tool_use":
             arguments = msgspec.json.encode(fields.any("input") or {}).decode()
             part = Call(fields.need("id", str), fields.need("name", str), arguments)
-            fields.any("caller")
+            if (caller := fields.take("caller", dict)) is not None and caller != {"type": "direct"}:
+                losses.content("messages.content.caller")
         case "tool_result":
             content = fields.any("content")
             blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
             inner = [_part(Fields(one, "messages.content.content", losses), losses) for one in blocks]
             kept = tuple(one for one in inner if isinstance(one, Text | Image | Document))
+            if len(kept) < sum(one is not None for one in inner):
+                losses.content("messages.content.content (other than text, images, documents)")
             part = Result(fields.need("tool_use_id", str), kept, fields.take("is_error", bool) or False)
         case "thinking":
             part = Thought(fields.need("thinking", str), fields.take("signature", str))
@@ -130,28 +162,35 @@ def _part(fields: Fields, losses: Losses) -> Part | None:
             part = Thought(sealed=fields.need("data", str))
         case _:
             losses.content(f"messages.content.{kind[:40]}")
-    fields.rest(frozenset(("cache_control", "citations")), {"citations": {"enabled": False}})
+    fields.rest(_PART_HINTS)
     return part
 
 
 def _image(source: Fields, losses: Losses) -> Image:
     kind = source.need("type", str)
-    if kind == "base64":
-        return Image(source.need("media_type", str), source.need("data", str))
-    if kind != "url":
+    if kind not in ("base64", "url"):
         losses.content(f"messages.content.source.{kind[:40]}")
-    return Image(url=source.need("url", str))
+    if kind == "base64":
+        image = Image(source.need("media_type", str), source.need("data", str))
+    else:
+        image = Image(url=source.need("url", str))
+    source.rest()
+    return image
 
 
 def _document(source: Fields, name: str | None, losses: Losses) -> Document:
     kind = source.need("type", str)
-    if kind == "base64":
-        return Document(source.need("media_type", str), source.need("data", str), name=name)
-    if kind == "text":
-        return Document("text/plain", text=source.need("data", str), name=name)
-    if kind != "url":
+    if kind not in ("base64", "text", "url"):
         losses.content(f"messages.content.source.{kind[:40]}")
-    return Document(url=source.need("url", str), name=name)
+    if kind == "base64":
+        document = Document(source.need("media_type", str), source.need("data", str), name=name)
+    elif kind == "text":
+        source.any("media_type")  # there is but one
+        document = Document("text/plain", text=source.need("data", str), name=name)
+    else:
+        document = Document(url=source.need("url", str), name=name)
+    source.rest()
+    return document
 
 
 def _tool(value: object, losses: Losses) -> Tool:
@@ -160,7 +199,8 @@ def _tool(value: object, losses: Losses) -> Tool:
         losses.content(f"tools.type {str(kind)[:40]!r}")
     tool = Tool(fields.need("name", str), fields.take("description", str), fields.take("input_schema", dict),
                 fields.take("strict", bool))  # fmt: skip
-    fields.rest(frozenset(("cache_control", "eager_input_streaming", "input_examples")))
+    fields.rest(frozenset(("cache_control", "eager_input_streaming", "input_examples")),
+                {"allowed_callers": ["direct"], "defer_loading": False})  # fmt: skip
     return tool
 
 
@@ -170,8 +210,10 @@ def _choice(value: dict[str, Any] | None, losses: Losses) -> tuple[Choice | None
     fields = Fields(value, "tool_choice", losses)
     kind, disabled = fields.need("type", str), fields.take("disable_parallel_tool_use", bool)
     parallel = None if disabled is None else not disabled
-    if kind == "tool":
-        return Choice("tool", fields.need("name", str)), parallel
+    name = fields.need("name", str) if kind == "tool" else None
+    fields.rest()
+    if name is not None:
+        return Choice("tool", name), parallel
     if kind not in ("auto", "any", "none"):
         raise Untranslatable("tool_choice.type", "'tool_choice.type' must be auto, any, none or tool.")
     return Choice("any" if kind == "any" else "none" if kind == "none" else "auto"), parallel
@@ -182,13 +224,15 @@ def _reasoning(thinking: dict[str, Any] | None, effort: str | None, losses: Loss
         return Reasoning(effort) if effort is not None else None
     fields = Fields(thinking, "thinking", losses)
     kind = fields.need("type", str)
-    if kind == "disabled":
-        return Reasoning("none")
-    if kind == "enabled":
-        return Reasoning(budget=fields.need("budget_tokens", int))
-    if kind != "adaptive":
+    budget = fields.need("budget_tokens", int) if kind == "enabled" else None
+    if kind not in ("disabled", "enabled", "adaptive"):
         losses.parameter("thinking.type")
-    return Reasoning(effort)
+    fields.rest(frozenset(("display",)))  # of thoughts that others show, if at all, as they like
+    if kind != "disabled":
+        return Reasoning(effort, budget)
+    if effort is not None:  # which there is for the words of the answer too
+        losses.parameter("output_config.effort")
+    return Reasoning("none")
 
 
 def write(conversation: Conversation, losses: Losses) -> dict[str, Any]:
@@ -228,10 +272,13 @@ def _output(conversation: Conversation, losses: Losses) -> dict[str, Any]:
         if wanted.schema is None:
             losses.parameter("format")
         else:
+            label_hints(wanted, losses)
             config["format"] = {"type": "json_schema", "schema": wanted.schema}
     if (reasoning := conversation.reasoning) is not None:
         body["thinking"] = _written_thinking(reasoning)
         if reasoning.effort not in (None, "none"):
+            if reasoning.effort in _EFFORTS:
+                losses.hint("reasoning")
             config["effort"] = _EFFORTS.get(str(reasoning.effort), reasoning.effort)
     if config:
         body["output_config"] = config
@@ -283,14 +330,14 @@ def _written(part: Part, losses: Losses) -> dict[str, Any] | None:
     match part:
         case Text(text) | Declined(text):
             return {"type": "text", "text": text}
-        case Image(media_type, data, url, detail):
-            if detail is not None:
-                losses.hint("messages.content.image_url.detail")
+        case Image(media_type, data, url):
+            detail_hint(part, losses)
             source = {"type": "base64", "media_type": media_type or "image/png", "data": data}
             return {"type": "image", "source": source if data is not None else {"type": "url", "url": url}}
         case Document():
             return _written_document(part)
         case Call(id=one, name=name, arguments=arguments):
+            signature_hint(part, losses)
             return {"type": "tool_use", "id": one, "name": name, "input": arguments_of(arguments, losses)}
         case Result(call_id, parts, is_error):
             inner = [_written(one, losses) for one in parts]
@@ -303,7 +350,7 @@ def _written(part: Part, losses: Losses) -> dict[str, Any] | None:
                 return {"type": "redacted_thinking", "data": sealed}
             if signature is not None:
                 return {"type": "thinking", "thinking": text, "signature": signature}
-            losses.hint("messages.reasoning_content")  # its provider would not take it without a signature
+            losses.hint("thinking of earlier turns")  # its provider would not take it without a signature
             return None
         case Audio():
             losses.content("messages.content.input_audio")

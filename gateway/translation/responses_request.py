@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.translation.chat_request import inline
+from gateway.translation.chat_request import inline, signature_of
+from gateway.translation.choosing import chosen
 from gateway.translation.losses import Fields, Losses, Untranslatable
 from gateway.translation.neutral import (
     Call,
-    Choice,
     Conversation,
     Declined,
     Document,
@@ -44,7 +44,8 @@ _PART_HINTS = frozenset(("prompt_cache_breakpoint", "annotations", "logprobs"))
 _PART_IDLE: dict[str, object] = {"annotations": [], "logprobs": []}
 _TOOL_IDLE: dict[str, object] = {"allowed_callers": ["direct"], "defer_loading": False, "async": False}
 _ITEM_IDLE: dict[str, object] = {"caller": {"type": "direct"}, "async": False}
-_OURS = ("id", "status", "phase")  # of items that come back as they went out
+_OURS = ("id", "status")  # of items that come back as they went out; nobody else looks at them
+_ITEM_HINTS = frozenset(("phase",))
 _NAMES = {
     "max_tokens": "max_output_tokens", "format": "text.format", "reasoning": "reasoning.effort",
     "verbosity": "text.verbosity", "messages.content": "input.content",
@@ -53,8 +54,12 @@ _NAMES = {
     "messages.content.image_url.detail": "input.content.detail",
     "messages.tool_call_id (of no call in the conversation)": "input.call_id (of no call in the input)",
     "messages.role 'system' behind the first turn": "input.role 'system' behind the first turn",
-    "messages.reasoning_content": "input.summary", "tools.function.strict": "tools.strict",
+    "thinking of earlier turns": "input.summary", "tools.function.strict": "tools.strict",
     "messages.tool_calls.function.arguments": "input.arguments",
+    "messages.tool_calls.extra_content": "input.extra_content",
+    "messages.content.file.filename": "input.content.filename",
+    "format.name": "text.format.name", "format.description": "text.format.description",
+    "format.strict": "text.format.strict",
 }  # fmt: skip
 
 
@@ -65,6 +70,8 @@ def read(body: object, losses: Losses) -> Conversation:
     for name in _KEPT:
         if fields.any(name) is not None:
             losses.content(name)
+    tools = tuple(_tool(one, losses) for one in fields.take("tools", list) or ())
+    tools, choice = chosen(fields.any("tool_choice"), tools)
     system, turns = _turns(fields.any("input"), losses)
     if (instructions := fields.take("instructions", str)) is not None:
         system = (instructions, *system)
@@ -79,8 +86,8 @@ def read(body: object, losses: Losses) -> Conversation:
         model=fields.need("model", str),
         system=system,
         turns=turns,
-        tools=tuple(_tool(one, losses) for one in fields.take("tools", list) or ()),
-        tool_choice=_choice(fields.any("tool_choice")),
+        tools=tools,
+        tool_choice=choice,
         parallel=fields.take("parallel_tool_calls", bool),
         max_tokens=fields.take("max_output_tokens", int),
         temperature=fields.take("temperature", float),
@@ -124,18 +131,20 @@ def _turn(fields: Fields, losses: Losses) -> Turn:
         case "message":
             turn = _message(fields.need("role", str), fields, losses)
         case "function_call":
-            turn = Turn("assistant", (_call(fields),))
+            turn = Turn("assistant", (_call(fields, losses),))
         case "function_call_output":
             inner = tuple(_parts(fields.any("output"), "input.output", losses))
             kept = tuple(part for part in inner if isinstance(part, Text | Image | Document))
+            if len(kept) < len(inner):
+                losses.content("input.output (other than text, images, files)")
             turn = Turn("tool", (Result(fields.need("call_id", str), kept),))
-            fields.any("name")
+            fields.any("name")  # the call's, which it has itself
         case "reasoning":
             turn = Turn("assistant", tuple(_thoughts(fields, losses)))
         case _:
             losses.content(f"input.type {kind[:40]!r}")
             raise AssertionError  # `content` has raised
-    fields.rest(frozenset(), _ITEM_IDLE)
+    fields.rest(_ITEM_HINTS, _ITEM_IDLE)
     return turn
 
 
@@ -150,11 +159,9 @@ def _message(role: str, fields: Fields, losses: Losses) -> Turn:
     return Turn("assistant" if role == "assistant" else "user", parts)
 
 
-def _call(fields: Fields) -> Call:
-    google = (fields.take("extra_content", dict) or {}).get("google")
-    signature = google.get("thought_signature") if isinstance(google, dict) else None
+def _call(fields: Fields, losses: Losses) -> Call:
     return Call(fields.need("call_id", str), fields.need("name", str), fields.take("arguments", str) or "{}",
-                signature if isinstance(signature, str) else None)  # fmt: skip
+                signature_of(fields, losses))  # fmt: skip
 
 
 def _thoughts(fields: Fields, losses: Losses) -> Iterator[Thought]:
@@ -212,6 +219,8 @@ def _file(fields: Fields, at: str, losses: Losses) -> Document:
     if fields.take("detail", str) not in (None, "auto"):
         losses.hint(f"{at}.detail")
     if url is not None:
+        if whole is not None:
+            raise Untranslatable(f"{at}.file_data", "'file_data' and 'file_url' are two files.")
         return Document(url=url, name=name)
     media_type, data = inline(whole or "")
     if data is None:
@@ -227,22 +236,6 @@ def _tool(value: object, losses: Losses) -> Tool:
                 fields.take("strict", bool))  # fmt: skip
     fields.rest(frozenset(("output_schema",)), _TOOL_IDLE)
     return tool
-
-
-def _choice(value: object) -> Choice | None:
-    match value:
-        case None:
-            return None
-        case "auto":
-            return Choice("auto")
-        case "none":
-            return Choice("none")
-        case "required":
-            return Choice("any")
-        case {"type": "function", "name": str(name)}:
-            return Choice("tool", name)
-    raise Untranslatable("tool_choice", "'tool_choice' must be auto, none, required or a function's name: the "
-                         "provider's dialect has no other.")  # fmt: skip
 
 
 def _format(value: dict[str, Any] | None, losses: Losses) -> Format | None:

@@ -85,6 +85,20 @@ class Gateway:
                 return found
             time.sleep(0.02)
 
+    def all_records(self) -> list[dict[str, Any]]:
+        """The records of all requests so far, when none runs any more and each is written."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with urllib.request.urlopen(f"{self.health}/metrics", timeout=10) as answer:
+                lines = [line.rpartition(" ") for line in answer.read().decode().splitlines()]
+            told = {name: float(value) for name, _, value in lines if name.startswith("gateway_re")}
+            ended = sum(value for name, value in told.items() if name.startswith("gateway_requests_total"))
+            found = self.records()
+            if len(found) == ended and not told["gateway_requests_running"] + told["gateway_records_waiting"]:
+                return found
+            time.sleep(0.02)
+        raise AssertionError("requests are running; log:\n" + self.log())
+
     def record_of(self, request_id: str) -> dict[str, Any]:
         """The one record of a request."""
         end = time.monotonic() + 10

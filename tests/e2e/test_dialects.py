@@ -146,7 +146,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(autouse=True)
 def rewound(served: Served) -> None:
-    served.before = len(served.gateway.records())
+    served.before = len(served.gateway.all_records())
     for player in served.players.values():
         player.play, player.cut, player.raw = "tools", None, None
         player.seen.clear()

@@ -113,6 +113,22 @@ def test_a_streamed_call_without_arguments_has_an_empty_object() -> None:
     assert [call.arguments for call in calls] == ["{}", "{}"]
 
 
+def test_a_server_that_thinks_in_chunks_of_its_content_is_understood() -> None:
+    """As Mistral's models that reason do."""
+    chunks = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "Rain."}]
+    choice = {"index": 0, "message": {"role": "assistant", "content": chunks}, "finish_reason": "stop"}
+    head = {"id": "x", "model": "m", "object": "chat.completion", "created": 1}
+    whole = PROVIDERS["chat"].read(json.dumps({**head, "choices": [choice]}).encode())
+    assert whole.parts == (Thought("Hm."), Text("Rain."))
+    deltas = [{"content": [chunks[0]]}, {"content": [chunks[1]]}, {"content": ""}]
+    events = [{**head, "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    events.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    raw = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    assert read_stream("chat", raw, 1 << 20).parts == whole.parts
+    with pytest.raises(Unreadable):
+        PROVIDERS["chat"].read(json.dumps({**head, "choices": [{"message": {"content": [3]}}]}).encode())
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_what_a_cache_keeps_for_an_hour_is_charged_in_every_dialect(client: str) -> None:
     translation, shape = Translation(client, "messages", 7), SHAPES[client]

@@ -64,8 +64,8 @@ def conversations(draw: Any) -> Conversation:
             turns.append(Turn("tool", tuple(Result(call.id, (draw(texts),)) for call in calls)))
     has_tools = tuple(draw(st.lists(tools, max_size=2)))
     modes = st.builds(Choice, st.sampled_from(["auto", "any"]))
-    choices = st.one_of(st.none(), modes, st.builds(Choice, st.just("tool"), names))
-    choice = draw(choices) if has_tools else None
+    of_one = st.builds(Choice, st.just("tool"), st.sampled_from([tool.name for tool in has_tools] or [None]))
+    choice = draw(st.one_of(st.none(), modes, of_one)) if has_tools else None
     return Conversation(
         model=draw(names), turns=tuple(turns), system=tuple(draw(st.lists(words, max_size=2))), tools=has_tools,
         tool_choice=choice,
