@@ -17,7 +17,6 @@ import structlog
 from aiohttp import web
 
 from gateway import __version__
-from gateway.administering import Administering
 from gateway.identity.secrets import SECRET_BYTES, digest_of, new_secret
 from gateway.journey import Rooms
 from gateway.limits.answer import quantity
@@ -28,10 +27,12 @@ from gateway.limits.settler import Settler
 from gateway.limits.worst_case import encodings_counted
 from gateway.objects.memory import MemoryObjects
 from gateway.objects.redis import RedisObjects
-from gateway.opening import bind_all, master_secret, profiles_used, say_listening, state_folder
+from gateway.opening import bind_all, master_secret, profiles_used, say_listening
 from gateway.patience import Patience
+from gateway.policy.apart import Apart
 from gateway.policy.compiled import PolicySet
-from gateway.policy.files import PolicyFiles, with_demo_key
+from gateway.policy.in_force import PolicyFiles, with_demo_key
+from gateway.policy.orders import Reading
 from gateway.ports import Keeper, ObjectDirectory, Provider, Transport
 from gateway.providers.aiohttp_sockets import AiohttpSockets
 from gateway.providers.aiohttp_transport import AiohttpTransport
@@ -46,24 +47,23 @@ from gateway.redaction.conversations import Conversations
 from gateway.redaction.presidio import PresidioAnalyzer
 from gateway.redaction.redact import Redaction
 from gateway.redaction.sealed import Seal
-from gateway.server.admin import Unwell, admin_app
 from gateway.server.edge import Edge, Manners
 from gateway.server.health import Check, health_app
 from gateway.server.link import Report, Seat, Why
 from gateway.server.listeners import Bound, serve
-from gateway.server.routes import all_routes
 from gateway.settings.model import Kind, Settings
 from gateway.settings.model import Provider as ProviderSettings
+from gateway.settings.orders import order_of
 from gateway.stream.tunnel import Tunnels
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.records import RecordLines, SharedOutput, console_line, json_line
 from gateway.telemetry.tasks import Background
 from gateway.tokens.counting import Counting
 from gateway.tokens.ranks import present
-from gateway.tokens.tiktoken import TiktokenCounter
 
 if TYPE_CHECKING:
     from gateway.limits.redis import RedisStore
+    from gateway.tokens.tiktoken import TiktokenCounter
 
 log = structlog.get_logger(__name__)
 COLLECT = (20_000, 20, 50)  # gc's thresholds: Python's 700 costs a tenth of a request, which makes next to no cycles
@@ -146,6 +146,7 @@ class Gateway:
         self._running = [
             self._background.spawn("patience", self._patience.run()),
             self._background.spawn("policy files", self.policies.watch()),
+            self._background.spawn("policies", self.policies.follow()),
         ]
         if self._seat is not None:
             link = self._seat.link
@@ -173,7 +174,7 @@ class Gateway:
 
     def reload(self) -> None:
         """Read the policies again (SIGHUP)."""
-        self.policies.reload()
+        self.policies.ask()
 
     async def stop(self) -> None:
         """Readiness first, so that no new traffic is sent; then what runs may end; then settle, record, close."""
@@ -221,7 +222,11 @@ class Gateway:
 
     def _open_counter(self) -> TiktokenCounter | None:
         ranks = self._settings.tokens.ranks
-        return TiktokenCounter(ranks, present(ranks), self._background) if ranks is not None else None
+        if ranks is None:
+            return None
+        from gateway.tokens.tiktoken import TiktokenCounter  # noqa: PLC0415  # pools of processes: only where used
+
+        return TiktokenCounter(ranks, present(ranks), self._background)
 
     def _open_objects(self) -> ObjectDirectory:
         store = self._store
@@ -246,6 +251,10 @@ class Gateway:
 
     async def _serve_admin(self) -> None:
         if self._settings.admin.enabled:
+            from gateway.administering import Administering  # noqa: PLC0415  # 2 MB: only where it is switched on
+            from gateway.server.admin import admin_app  # noqa: PLC0415  # as above
+            from gateway.server.routes import all_routes  # noqa: PLC0415  # as above
+
             limits = Administering(self._guarded, lambda: self.policies.current, self._clock)
             routes = all_routes(self._status, self._in_force, self._read_again, limits, self._clock)
             await self._serve("admin", web.AppRunner(admin_app(routes, self._settings.admin.credentials())))
@@ -293,7 +302,9 @@ class Gateway:
         }
 
     async def _read_again(self) -> Mapping[str, Any]:
-        mistakes = self.policies.reload()
+        from gateway.server.admin import Unwell  # noqa: PLC0415  # which has called this
+
+        mistakes = await self.policies.reload()
         if mistakes:
             raise Unwell({"error": {"code": "not_reloaded", "message": "The files have mistakes; the last good set "
                           "stays in force.", "mistakes": [str(mistake) for mistake in mistakes]}})  # fmt: skip
@@ -349,18 +360,25 @@ class Gateway:
 
 
 def open_gateway(
-    settings: Settings, bound: Mapping[str, Bound] | None = None, *, console: bool = False, seat: Seat | None = None
+    settings: Settings,
+    bound: Mapping[str, Bound] | None = None,
+    *,
+    console: bool = False,
+    seat: Seat | None = None,
+    begun: Apart | None = None,
 ) -> Gateway:
-    """Bind the ports, unless they are (`bound`), and read the policies. Raises PortTaken, and PoliciesBroken where
-    there is no set to start on."""
+    """Bind the ports, unless they are (`bound`), and read the policies, unless that has `begun`. Raises PortTaken, and
+    PoliciesBroken where there is no set to start on."""
     demo_key = new_secret(os.urandom(SECRET_BYTES)) if settings.demo else None
 
     def amend(policy: PolicySet) -> PolicySet:
         return policy if demo_key is None or policy.keys else with_demo_key(policy, digest_of(demo_key))
 
-    path = settings.policies.path
-    assert path is not None  # noqa: S101  # INVARIANT: `settings.load` gives one
-    policies = PolicyFiles(path, settings.provider_facts, state=state_folder(settings), amend=amend)
+    async def again(known: bytes) -> Reading:
+        return await Apart(order_of(settings, os.environ, known)).finished()
+
+    order = order_of(settings, os.environ)
+    policies = PolicyFiles(order.directory, (begun or Apart(order)).finish(), again, amend=amend)
     if demo_key is not None and digest_of(demo_key) not in policies.current.by_digest:
         demo_key = None  # nor will there be one when the last key is removed: nobody was told it
     return Gateway(settings, policies, bound or bind_all(settings), demo_key, console=console, seat=seat)

@@ -1,21 +1,18 @@
-"""What a process does before it serves: take its ports, find its secret and its folder, say where it listens."""
+"""What a process does before it serves: take its ports, find its secret, say where it listens."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import structlog
 
 from gateway import __version__
-from gateway.identity.secrets import digest_of
 from gateway.policy.compiled import PolicySet, RedactionProfile
 from gateway.server.listeners import Bound, bind
 from gateway.settings.model import Settings
 
 log = structlog.get_logger("gateway.app")
-STATE = "llm-gateway"  # the folder in the user's state folder
 
 
 def bind_all(settings: Settings) -> Mapping[str, Bound]:
@@ -26,14 +23,6 @@ def bind_all(settings: Settings) -> Mapping[str, Bound]:
         "health": bind("health", health.host, health.port),
     }
     return {**bound, "admin": bind("admin", admin.host, admin.port)} if admin.enabled else bound
-
-
-def state_folder(settings: Settings) -> Path:
-    """Where the last good policies are kept: a folder of their own for each folder of policies."""
-    if settings.policies.state is not None:
-        return settings.policies.state
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")  # the user's, no setting
-    return Path(base) / STATE / digest_of(str(settings.policies.path)).hex()[:16]
 
 
 def master_secret(settings: Settings) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from gateway.limits.failure import Guarded, News
-from gateway.policy.files import PolicyFiles
+from gateway.policy.in_force import PolicyFiles
 from gateway.server.health import WELL, Check, Finding
 
 log = structlog.get_logger(__name__)

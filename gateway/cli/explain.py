@@ -16,7 +16,7 @@ from gateway.errors import REFUSALS, Refusal, Rule
 from gateway.identity.principal import Principal
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide
-from gateway.policy.files import BUILT_IN, with_demo_key
+from gateway.policy.in_force import BUILT_IN, with_demo_key
 from gateway.policy.permit import Permit, decision_id
 from gateway.reading import Ask
 from gateway.routing.plan import eligible, plan

@@ -11,10 +11,7 @@ from typing import NoReturn
 
 import click
 
-from gateway.policy.compile import compile_policies
 from gateway.policy.compiled import PolicySet, ProviderFacts
-from gateway.policy.files import Unreadable
-from gateway.policy.files import load as read_policies
 from gateway.settings.load import load
 from gateway.settings.model import Settings
 from gateway.toml import Mistake
@@ -55,9 +52,12 @@ def open_settings(config: Path | None) -> Settings:
 
 def read_policy_set(folder: Path, providers: Mapping[str, ProviderFacts]) -> Opened:
     """The policies of a folder."""
+    from gateway.policy import files as reading  # noqa: PLC0415  # `serve` has this done in a process that ends, and
+    from gateway.policy.compile import compile_policies  # noqa: PLC0415  # need not hold what it takes
+
     try:
-        files = read_policies(folder)
-    except Unreadable as error:
+        files = reading.load(folder)
+    except reading.Unreadable as error:
         return Opened({}, None, (error.mistake,), ())
     policy, mistakes, warnings = compile_policies(files, providers, time.time())
     return Opened(files, policy, tuple(mistakes), tuple(warnings))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
+import os
 import sys
 from pathlib import Path
 
 import click
-import uvloop
 
-from gateway.app import Gateway, open_gateway
-from gateway.cli.opening import CONFIG, open_settings, refuse
-from gateway.policy.files import PoliciesBroken
-from gateway.server.listeners import PortTaken
-from gateway.settings.model import Format, Settings
-from gateway.telemetry.logs import set_up
+from gateway.cli.opening import CONFIG, open_settings
+from gateway.policy.apart import Apart
+from gateway.settings.model import Format
+from gateway.settings.orders import order_of
 
 # Python's process that cleans up after one that was killed says so on its standard error, which is ours, and is no
 # JSON. It takes over how its parent was started; this says nothing to the process itself.
@@ -33,63 +29,35 @@ def serve(config: Path | None, part: str | None) -> None:
     sys.warnoptions.append(QUIET)
     settings = open_settings(config)
     console = settings.log.format is Format.CONSOLE or (settings.log.format is Format.AUTO and sys.stdout.isatty())
-    set_up(settings.log.level, "console" if console else "json")
-    if part is not None:
-        from gateway.cli.workers import work  # noqa: PLC0415  # not what a single process needs
-
-        work(settings, part, console=console)
-    elif settings.server.workers > 1:
-        from gateway.cli.workers import supervise  # noqa: PLC0415  # not what a single process needs
-
-        raise SystemExit(supervise(settings, config))
-    else:
-        _alone(settings, console=console)
-
-
-def _alone(settings: Settings, *, console: bool) -> None:
+    supervises = part is None and settings.server.workers > 1
+    # The policies are read, by a process that has begun here, while this one imports what serves.
+    begun = None if supervises else Apart(order_of(settings, os.environ))
     try:
-        gateway = open_gateway(settings, console=console)
-    except PortTaken as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(1) from None
-    except PoliciesBroken as broken:
-        refuse(broken.mistakes)
-    if gateway.demo_key is not None:
-        click.echo(banner(gateway.url, gateway.demo_key, gateway.health_url))
-        sys.stdout.flush()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(gateway))
+        _without_rich()
+        from gateway.telemetry.logs import set_up  # noqa: PLC0415  # as said above
 
+        set_up(settings.log.level, "console" if console else "json")
+        if begun is None:
+            from gateway.cli.workers import supervise  # noqa: PLC0415  # not what a single process needs
 
-async def _run(gateway: Gateway) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-    await gateway.start()
-    try:
-        await stop.wait()
-        for number in (signal.SIGTERM, signal.SIGINT):  # a second one means it
-            loop.remove_signal_handler(number)
+            raise SystemExit(supervise(settings, config))
+        if part is not None:
+            from gateway.cli.workers import work  # noqa: PLC0415  # not what a single process needs
+
+            work(settings, part, begun, console=console)
+        else:
+            from gateway.cli.alone import alone  # noqa: PLC0415  # as said above
+
+            alone(settings, begun, console=console)
     finally:
-        await gateway.stop()
+        if begun is not None:
+            begun.give_up()  # unless it has ended, as it should have
 
 
-def banner(url: str, key: str, health: str) -> str:
-    """What a newcomer needs. The demo key lives in this process only, and only where policies have no key, so showing
-    it costs nothing."""
-    return f"""
-  The gateway listens on {url}   (health and metrics: {health})
-  A demo key, valid until it stops or the policies have a key of their own: {key}
+def _without_rich() -> None:
+    """Structlog imports rich where it finds it, and rich pygments: 3 MB for good, for tracebacks in colours that we do
+    not want (`telemetry/logs.py`). What brings rich along is spaCy, in processes of its own."""
+    sys.modules["rich"] = None  # type: ignore[assignment]  # the way to say: there is none
+    import structlog  # noqa: F401, PLC0415  # which looks for it now
 
-  Try it:
-
-    curl -N {url}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
-      -d '{{"model": "echo", "stream": true, "messages": [{{"role": "user", "content": "Write to ada@example.com"}}]}}'
-
-  Or in Python, after `pip install openai`:
-
-    OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key} python -c 'import openai; \\
-      print(openai.OpenAI().chat.completions.create(model="echo", messages=[{{"role": "user", "content": "Hello"}}]))'
-"""
+    del sys.modules["rich"]

@@ -19,7 +19,8 @@ import gateway
 from gateway.app import Gateway, open_gateway
 from gateway.cli.opening import refuse
 from gateway.opening import bind_all, master_secret, say_listening
-from gateway.policy.files import PoliciesBroken
+from gateway.policy.apart import Apart
+from gateway.policy.in_force import PoliciesBroken
 from gateway.server.health import health_app
 from gateway.server.link import Link, Part, Seat
 from gateway.server.listeners import Bound, PortTaken, serve
@@ -90,8 +91,8 @@ def _environment(own: Mapping[str, str]) -> dict[str, str]:
     return {**own, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
-def work(settings: Settings, text: str, *, console: bool) -> None:
-    """Be a worker, as a supervisor says."""
+def work(settings: Settings, text: str, begun: Apart, *, console: bool) -> None:
+    """Be a worker, as a supervisor says. `begun`: the reading of the policies."""
     part = Part(**json.loads(text))
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # the supervisor's end is ours
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the supervisor, who tells us
@@ -102,7 +103,7 @@ def work(settings: Settings, text: str, *, console: bool) -> None:
     seat = Seat(link, begin.master, part.lock)
     bound = {name: Bound.of(number, part.urls[name]) for name, number in part.sockets.items()}
     try:
-        made = open_gateway(settings, bound, console=console, seat=seat)
+        made = open_gateway(settings, bound, console=console, seat=seat, begun=begun)
     except PoliciesBroken as broken:
         refuse(broken.mistakes)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,40 +1,26 @@
-"""Policy files: read, watched, swapped whole; the last good set is kept over a restart."""
+"""Policy files → the set that they mean, or every mistake; the last good files are kept over a restart.
+
+Reading takes CPU and memory that grow with the number of keys, and libraries that nothing else needs: what serves has
+it done in a process that ends (`apart.py`). Commands call `read` in their own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import json
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import structlog
-from watchfiles import awatch
-
-from gateway.errors import Rule
-from gateway.identity.authenticate import Directory
-from gateway.limits.scopes import Limit, Unit, Window
 from gateway.policy.compile import compile_policies
-from gateway.policy.compiled import Key, KeySecret, PolicySet, ProviderFacts, ScopeTemplate
+from gateway.policy.compiled import ProviderFacts
+from gateway.policy.orders import Order, Reading
 from gateway.toml import Mistake
 
-log = structlog.get_logger(__name__)
 LAST_GOOD = "last-good-policies.json"
-DEBOUNCE = 200  # milliseconds: an editor writes, renames and touches; Kubernetes swaps a link
 LARGEST_FILE = 32 << 20  # bytes: 100,000 keys with limits in one file
-DEMO_REQUESTS = 60  # a minute
-BUILT_IN = "the built-in demo key"  # where its rules stand
-
-
-class PoliciesBroken(Exception):
-    """There is no set to start with: the files have mistakes, and no good one was kept."""
-
-    def __init__(self, mistakes: list[Mistake]) -> None:
-        super().__init__(f"{len(mistakes)} mistakes")
-        self.mistakes = mistakes
 
 
 class Unreadable(Exception):
@@ -43,6 +29,23 @@ class Unreadable(Exception):
     def __init__(self, mistake: Mistake) -> None:
         super().__init__(str(mistake))
         self.mistake = mistake
+
+
+def read(order: Order) -> Reading:
+    """What the files of an order come to. Where they have mistakes and a process is to start on them: the last good
+    ones, beside the mistakes."""
+    try:
+        files = load(order.directory)
+    except Unreadable as error:
+        return _last_good(order, (error.mistake,))
+    stamp = _stamp(files, order.providers)
+    if stamp == order.known:
+        return Reading(None, stamp)
+    with _no_search_for_cycles():
+        policy, mistakes, warnings = compile_policies(files, order.providers)
+    if policy is None:
+        return _last_good(order, tuple(mistakes))
+    return Reading(policy, stamp, warnings=tuple(warnings), unkept=_keep(order, files))
 
 
 def load(directory: Path) -> dict[str, str]:
@@ -70,6 +73,11 @@ def _cannot(path: Path, error: OSError, allowed: str) -> Mistake:
     return Mistake(str(path), 1, f"cannot be read: {(error.strerror or type(error).__name__).lower()}", allowed)
 
 
+def _stamp(files: Mapping[str, str], providers: Mapping[str, ProviderFacts]) -> bytes:
+    """SHA-256 of all that a set is made of, the places of its rules included."""
+    return hashlib.sha256(json.dumps([files, repr(sorted(providers.items()))]).encode()).digest()
+
+
 @contextlib.contextmanager
 def _no_search_for_cycles() -> Iterator[None]:
     """Compiling makes many objects that stay and hardly a cycle: to look for them takes a third of its time."""
@@ -82,128 +90,32 @@ def _no_search_for_cycles() -> Iterator[None]:
             gc.enable()
 
 
-class PolicyFiles:
-    """The policy set of this moment. `providers` gives the facts anew at each reload, since a key's file may have
-    come; `state` is the folder where the last good files are kept (None: nowhere); `amend` changes every new set."""
-
-    def __init__(
-        self,
-        directory: Path,
-        providers: Callable[[], Mapping[str, ProviderFacts]],
-        *,
-        state: Path | None = None,
-        amend: Callable[[PolicySet], PolicySet] = lambda policy: policy,
-    ) -> None:
-        self._directory = directory
-        self._providers = providers
-        self._state = state
-        self._amend = amend
-        self.degraded: tuple[Mistake, ...] = ()  # mistakes of files that are not in force
-        self.warnings: tuple[str, ...] = ()
-        self.reloads_ok = 0
-        self.reloads_failed = 0
-        policy, mistakes = self._read()
-        if policy is None:
-            policy = self._last_good(mistakes)
-        self._adopt(policy)
-
-    def _adopt(self, policy: PolicySet) -> None:
-        self.current = policy
-        self.keys = Directory(policy.by_digest)
-        self.loaded_at = time.time()  # noqa: TID251  # shown to operators, decides nothing
-
-    def reload(self) -> tuple[Mistake, ...]:
-        """Read again: the whole new set or none of it. The mistakes, if it is none."""
-        policy, mistakes = self._read()
-        if policy is None:
-            self.reloads_failed += 1
-            self.degraded = tuple(mistakes)
-            for mistake in mistakes:
-                log.error("policies not reloaded", mistake=str(mistake))
-            return self.degraded
-        self.degraded = ()
-        self.reloads_ok += 1
-        if policy.hash != self.current.hash or policy != self.current:
-            log.info("policies reloaded", policy=policy.hash[:12], keys=len(policy.keys), models=policy.model_count)
-            self._adopt(policy)
-        return ()
-
-    async def watch(self) -> None:
-        """Reload whenever something in the folder changes; runs until cancelled."""
-        async for _ in awatch(
-            self._directory, debounce=DEBOUNCE, step=50, recursive=True, ignore_permission_denied=True
-        ):
-            self.reload()
-
-    def _read(self) -> tuple[PolicySet | None, list[Mistake]]:
-        try:
-            files = load(self._directory)
-        except Unreadable as error:
-            return None, [error.mistake]
-        with _no_search_for_cycles():
-            policy, mistakes, warnings = compile_policies(files, self._providers())
-        if policy is None:
-            return None, mistakes
-        if tuple(warnings) != self.warnings:
-            self.warnings = tuple(warnings)
-            for warning in warnings:
-                log.warning("policies", warning=warning)
-        self._keep(files)
-        return self._amend(policy), []
-
-    def _keep(self, files: Mapping[str, str]) -> None:
-        """The texts of a good set, for a process that starts beside a bad one."""
-        if self._state is None:
-            return
-        text = json.dumps(files)
-        path = self._state / LAST_GOOD
-        try:
-            if path.exists() and path.read_text() == text:
-                return
-            self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = path.with_suffix(f".{os.getpid()}.new")
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(text)
-            new.replace(path)
-        except OSError as error:
-            log.warning("the last good policies cannot be kept", path=str(path), error=error.strerror)
-
-    def _last_good(self, mistakes: list[Mistake]) -> PolicySet:
-        policy = None
-        if self._state is not None:
-            try:
-                files = json.loads((self._state / LAST_GOOD).read_text())
-                with _no_search_for_cycles():
-                    policy, _, _ = compile_policies({str(k): str(v) for k, v in files.items()}, self._providers())
-            except (OSError, ValueError, AttributeError):
-                policy = None
-        if policy is None:
-            raise PoliciesBroken(mistakes)
-        self.degraded = tuple(mistakes)
-        for mistake in mistakes:
-            log.error("started on the last good policies", mistake=str(mistake))
-        return self._amend(policy)
+def _keep(order: Order, files: Mapping[str, str]) -> str:
+    """Keep the texts of a good set for a process that starts beside a bad one. Why they could not be kept, or ""."""
+    if order.state is None:
+        return ""
+    text = json.dumps(files)
+    path = order.state / LAST_GOOD
+    try:
+        if path.exists() and path.read_text() == text:
+            return ""
+        order.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = path.with_suffix(f".{os.getpid()}.new")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+        new.replace(path)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return ""
 
 
-def with_demo_key(policy: PolicySet, digest: bytes, name: str = "demo") -> PolicySet:
-    """A set without keys and the demo key, which lives in this process only: every model, inference, a few requests a
-    minute, redaction by the profile `strict` if there is one. `digest` is SHA-256 of its secret."""
-    rule = Rule(len(policy.rules) + 1, f"keys.{name}", BUILT_IN, 0)
-    rate = Rule(len(policy.rules) + 2, f"keys.{name}.limits.requests_per_minute", BUILT_IN, 0)
-    limit = Limit("requests_per_minute", Unit.REQUESTS, Window.MINUTE, DEMO_REQUESTS, rate, DEMO_REQUESTS)
-    secret = KeySecret("demo", digest, None, rule)
-    key = Key(
-        name=name,
-        id=f"k_{name}",
-        secrets=(secret,),
-        rule=rule,
-        models=(("*",),),
-        redaction=policy.redaction.get("strict"),
-        scopes=(ScopeTemplate(f"key:k_{name}", (limit,), key_name=name),),
-    )
-    return replace(
-        policy,
-        keys={**policy.keys, name: key},
-        by_digest={**policy.by_digest, digest: (key, secret)},
-        rules=(*policy.rules, rule, rate),
-    )
+def _last_good(order: Order, mistakes: tuple[Mistake, ...]) -> Reading:
+    """Nothing but the mistakes, unless a process is to start and good files were kept."""
+    if order.starts and order.state is not None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            files = {str(k): str(v) for k, v in json.loads((order.state / LAST_GOOD).read_text()).items()}
+            with _no_search_for_cycles():
+                policy, _, _ = compile_policies(files, order.providers)
+            if policy is not None:
+                return Reading(policy, _stamp(files, order.providers), mistakes)
+    return Reading(None, b"", mistakes)

@@ -50,6 +50,7 @@ class Levels:
         self._joined: dict[tuple[str, ...], RedactionProfile | None] = {}
         self._scopes: dict[str, tuple[ScopeTemplate, ...]] = {}
         self._requests: dict[str, RequestRules] = {}
+        self._together: dict[tuple[str, ...], RequestRules] = {}
 
     def key(self, name: str, entry: Entry) -> Key:
         """The key with everything that its team and tenant add."""
@@ -186,7 +187,10 @@ class Levels:
 
     def _request(self, levels: list[_Level]) -> RequestRules:
         says = [level for level in reversed(levels) if level.table.request is not NO_REQUEST]
-        return joined_rules([self._request_of(level) for level in says]) if says else NO_RULES
+        which = tuple(level.scope for level in says)
+        if which not in self._together:
+            self._together[which] = joined_rules([self._request_of(level) for level in says]) if says else NO_RULES
+        return self._together[which]
 
     def _request_of(self, level: _Level) -> RequestRules:
         if level.scope not in self._requests:

@@ -11,20 +11,22 @@ answer has an end of its own; a pool of which no worker takes anything is given 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
 
 import structlog
-from pebble import ProcessExpired, ProcessPool
 
 from gateway.errors import AnalyzerFailure
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.spans import Span, Unusable
 from gateway.redaction.worker import Answer, Failed, TimedOut, analyze, begin
 
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+# Pools and processes are imported where there is something to analyse: a gateway without a profile keeps neither.
 log = structlog.get_logger(__name__)
 WARM_UP = 60.0  # seconds for a worker's first analysis, import included
 LARGEST = 4 << 20  # characters of one analysis
@@ -85,6 +87,8 @@ class PresidioAnalyzer:
             await asyncio.wait(self._leaving, timeout=5)
 
     async def _run(self, texts: list[str], profile: RedactionProfile, seconds: float) -> Answer:
+        from pebble import ProcessExpired  # noqa: PLC0415  # as said above
+
         came, future = asyncio.get_running_loop().time(), None
         try:
             while future is None:
@@ -107,6 +111,8 @@ class PresidioAnalyzer:
     ) -> Future[Answer] | None:
         """A task that has ended; None where somebody who waited longer gave the pool up, and there is another. Raises
         TimeoutError."""
+        from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415  # as said above
+
         pool = self._started()
         future: Future[Answer] = pool.schedule(self._work, args=(texts, profile), timeout=seconds)
         ended = await self._ended(pool, future, came, seconds)
@@ -159,6 +165,10 @@ class PresidioAnalyzer:
         if self._pool is not None and not self._pool.active:  # broken, by an answer that cannot be read for one
             self._replace()
         if self._pool is None:
+            import multiprocessing  # noqa: PLC0415  # as said above
+
+            from pebble import ProcessPool  # noqa: PLC0415  # as said above
+
             # A fresh interpreter: forking one that runs threads and an event loop is asking for deadlocks.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPool(

@@ -16,6 +16,7 @@ SERVE = {
     "gateway.forms": "spools a form that is too long for memory",
     "gateway.journey": "waits for its steps",
     "gateway.patience": "time limits on what is awaited",
+    "gateway.policy.orders": "names folders, and opens none",
     "gateway.stream.tunnel": "waits for both ends of a WebSocket",
     "gateway.telemetry.tasks": "owns the tasks of everybody",
 }

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.policy.apart import Apart
 from gateway.policy.compile import compile_policies
 from gateway.policy.compiled import ProviderFacts
-from gateway.policy.files import PoliciesBroken, PolicyFiles, Unreadable, load
+from gateway.policy.files import Unreadable, load
+from gateway.policy.in_force import PoliciesBroken, PolicyFiles
+from gateway.policy.orders import Order, Reading
 from gateway.toml import Mistake
 
 PROVIDERS = {"up": ProviderFacts("up", "openai", (("region", "eu"),))}
@@ -396,5 +399,13 @@ def test_folders_and_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(Unreadable, match="is not UTF-8 text"):
         load(tmp_path)
+    first = Apart(Order(tmp_path, PROVIDERS, tmp_path / "state", starts=True)).finish()
+    assert [str(mistake) for mistake in first.mistakes] == [
+        f"{tmp_path / 'a.toml'}:1: is not UTF-8 text (byte 0); TOML, which is UTF-8"
+    ]
+
+    async def never(known: bytes) -> Reading:
+        raise AssertionError(known)
+
     with pytest.raises(PoliciesBroken):
-        PolicyFiles(tmp_path, lambda: PROVIDERS, state=tmp_path / "state")
+        PolicyFiles(tmp_path, first, never)
