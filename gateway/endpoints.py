@@ -31,11 +31,13 @@ class Endpoint(msgspec.Struct, frozen=True):
     path: str
     raw_query: str = ""
     anthropic: bool = False  # the client says so, by the header `anthropic-version`
+    visible: bool = True  # whether the gateway reads cost and text of this call; follows from the shape
+    operation: str = ""  # OpenTelemetry's `gen_ai.operation.name`; follows from the shape
 
-    @property
-    def visible(self) -> bool:
-        """Whether the gateway reads cost and text of this call."""
-        return self.shape != "opaque"
+    def __post_init__(self) -> None:
+        shape = SHAPES.get(self.shape)
+        msgspec.structs.force_setattr(self, "visible", self.shape != "opaque")
+        msgspec.structs.force_setattr(self, "operation", shape.operation if shape is not None else self.name)
 
     @property
     def takes_json(self) -> bool:
@@ -52,12 +54,6 @@ class Endpoint(msgspec.Struct, frozen=True):
     def worded(self) -> bool:
         """Whether a JSON body holds words of a person that can be searched, though cost and answer are not read."""
         return self.visible or self.name in WORDED
-
-    @property
-    def operation(self) -> str:
-        """OpenTelemetry's `gen_ai.operation.name`."""
-        shape = SHAPES.get(self.shape)
-        return shape.operation if shape is not None else self.name
 
 
 INFERENCE = frozenset({

@@ -6,8 +6,6 @@ and the end is what settles and records it.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from gateway.dialects import OPENAI, Dialect
@@ -25,7 +23,9 @@ from gateway.routing.plan import Attempt, Plan
 from gateway.tokens.passed import Passed
 
 
-class Phase(StrEnum):
+class Phase:
+    """Words, and no enumeration: to name a member of one costs as much as the move."""
+
     ARRIVED = "arrived"
     AUTHENTICATED = "authenticated"
     READ = "read"
@@ -39,7 +39,7 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-LIFECYCLE: dict[Phase, frozenset[Phase]] = {
+LIFECYCLE: dict[str, frozenset[str]] = {
     Phase.ARRIVED: frozenset({Phase.AUTHENTICATED, Phase.ENDED}),
     Phase.AUTHENTICATED: frozenset({Phase.READ, Phase.RELAYING, Phase.ENDED}),  # relaying: a local reply
     Phase.READ: frozenset({Phase.PERMITTED, Phase.ENDED}),
@@ -54,7 +54,9 @@ LIFECYCLE: dict[Phase, frozenset[Phase]] = {
 }
 
 
-class Ending(StrEnum):
+class Ending:
+    """Words, as phases are."""
+
     ANSWERED = "answered"  # whole, as the provider gave it
     CUT = "cut"  # ended by us where a budget was used up, well-formed
     LOCAL = "local"  # answered by the gateway itself
@@ -69,6 +71,10 @@ class IllegalMove(Exception):
     """A programming error: the lifecycle table has no such move."""
 
 
+NONE_OVER = (0, 0)
+_NOTHING, _ABANDONED = Basis.NOTHING, Basis.ABANDONED
+
+
 class Exchange(msgspec.Struct):
     """One request and what became of it. Times are monotonic seconds."""
 
@@ -79,7 +85,7 @@ class Exchange(msgspec.Struct):
     path: str
     peer: str
     policy: PolicySet
-    phase: Phase = Phase.ARRIVED
+    phase: str = Phase.ARRIVED
     endpoint: Endpoint | None = None
     dialect: Dialect = OPENAI  # whose words the client expects
     principal: Principal | None = None
@@ -98,14 +104,14 @@ class Exchange(msgspec.Struct):
     provider_request_id: str | None = None
     provider_error: str | None = None  # its code, never its message
     status: int | None = None  # what the client was told
-    ending: Ending | None = None
+    ending: str | None = None
     refusal: Refusal | None = None
     failure: Failure | None = None
     usage: Usage | None = None
     passed: Passed | None = None  # of a reply, until it is counted
     counted_by: str | None = None  # the encoding of our own count
     charge: Charge | None = None
-    overshoot: tuple[int, int] = (0, 0)  # tokens and nano-USD beyond what was held
+    overshoot: tuple[int, int] = NONE_OVER  # tokens and nano-USD beyond what was held
     cut: Denial | None = None  # the budget that ended the answer before its time
     response_id: str | None = None
     response_model: str | None = None
@@ -114,13 +120,13 @@ class Exchange(msgspec.Struct):
     flags: list[str] = msgspec.field(default_factory=list)
     dropped: tuple[str, ...] = ()  # parameters that the provider's dialect cannot express
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: str) -> None:
         """Move on. Raises IllegalMove when the table does not allow it."""
         if phase not in LIFECYCLE[self.phase]:
             raise IllegalMove(f"{self.phase} → {phase}")
         self.phase = phase
 
-    def end(self, ending: Ending, status: int | None, now: float) -> None:
+    def end(self, ending: str, status: int | None, now: float) -> None:
         """The one ending. Raises IllegalMove the second time."""
         self.enter(Phase.ENDED)
         self.ending, self.status, self.ended = ending, status, now
@@ -131,12 +137,12 @@ class Exchange(msgspec.Struct):
 
     def cost(self) -> Charge:
         """What the exchange comes to as far as it is known: its usage, priced by the attempt that served it."""
-        usage = self.usage
-        if usage is None or usage.basis is Basis.NOTHING:
+        usage, price = self.usage, self.attempt.price if self.attempt is not None else None
+        if usage is None or (basis := usage.basis) is _NOTHING:
             return Charge(0, 0)
-        if usage.basis is Basis.ABANDONED and self.reservation is not None:
-            return Charge(self.reservation.estimate.tokens, self.reservation.estimate.nano_usd)
-        price = self.attempt.price if self.attempt is not None else None
+        if basis is _ABANDONED and self.reservation is not None:
+            worst = self.reservation.estimate
+            return Charge(worst.tokens, worst.nano_usd)
         return Charge(usage.input_tokens + usage.output_tokens, cost(usage, price))
 
     def cost_header(self) -> tuple[tuple[str, str], ...]:

@@ -54,7 +54,7 @@ from gateway.providers.errors import provider_request_id, retry_after
 from gateway.reading import Ask, read
 from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
-from gateway.reserving import reserve
+from gateway.reserving import reserve, unlimited
 from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
 from gateway.shapes.table import SHAPES
 from gateway.stream.recount import recount
@@ -170,13 +170,16 @@ async def _travel(
     exchange.plan = route
     exchange.enter(Phase.PLANNED)
 
-    foreign = await held(rooms.objects, exchange.policy, principal.key, route.attempts[0].provider, ask)
-    if foreign is not None:
-        return foreign
+    if exchange.policy.several_tenants:
+        foreign = await held(rooms.objects, exchange.policy, principal.key, route.attempts[0].provider, ask)
+        if foreign is not None:
+            return foreign
 
-    reservation = await reserve(
-        exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now
-    )  # fmt: skip
+    reservation = (
+        await reserve(exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now)
+        if permit.scopes
+        else unlimited(exchange.request_id, permit, route.attempts)
+    )
     if isinstance(reservation, Refusal):
         return reservation
     exchange.reservation = reservation

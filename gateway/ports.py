@@ -143,6 +143,9 @@ class Upstream(Protocol):
         when it said False, False when what is left, if only the end, is to be had by `chunk` (at once, where there is
         no such way). Raises what `take` raises."""
 
+    def rest_now(self) -> bytes | None:
+        """All that is still to come, if it has come already; what it gives is not given again."""
+
     def close(self) -> None: ...
 
 
@@ -199,6 +202,9 @@ class Arrival(Protocol):
     raw_query: str
     headers: Mapping[str, str]  # lower-case names
     peer: str
+
+    def body_now(self, limit: int) -> bytes | None:
+        """The whole body, if it has come already and is not longer than `limit` bytes."""
 
     async def body(self, limit: int) -> bytes | None:
         """The whole body; None when it is longer than `limit` bytes. Raises ClientTooSlow, ClientGone."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from gateway.errors import Reason, Refusal
+from gateway.fields import Fields
 from gateway.forms import read_form
 from gateway.json_object import BadJson, is_array, parse_object
 from gateway.shapes.table import SHAPES
@@ -91,46 +92,99 @@ def writes_json(ask: Ask) -> bool:
     return isinstance(node, dict) and str(node.get("type", "")).startswith("json")
 
 
+class Framing:
+    """How the body of a request is read."""
+
+    NONE = "none"
+    UPGRADE = "upgrade"
+    OBJECT = "object"  # held, and its top level split
+    FORM = "form"  # looked into as far as its model
+    STREAM = "stream"  # never held
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """What a request's head says of how it is read, and what else it says to us."""
+
+    framing: str
+    heading: Mapping[str, Any]
+
+
 async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Refusal:
     """Read what is asked; `max_body` in bytes bounds what is held. Raises ClientTooSlow, ClientGone."""
-    headers = arrival.headers
+    manner = manner_of(arrival.headers, endpoint)
+    if isinstance(manner, Refusal):
+        return manner
+    if manner.framing != Framing.OBJECT:
+        return await _read_other(arrival, endpoint, max_body, manner)
+    body = arrival.body_now(max_body) or await arrival.body(max_body)
+    if body is None:
+        return Refusal(Reason.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
+    return read_body(endpoint, body, manner)
+
+
+async def _read_other(arrival: Arrival, endpoint: Endpoint, max_body: int, manner: Manner) -> Ask | Refusal:
+    """What is no object that is held."""
+    match manner.framing:
+        case Framing.UPGRADE:
+            return _read_upgrade(endpoint, arrival.headers, manner.heading)
+        case Framing.STREAM:
+            return Ask(endpoint, None, rest=arrival.stream(), **manner.heading)
+        case Framing.FORM:
+            form = await read_form(arrival.stream(), arrival.headers["content-type"], endpoint, max_body)
+            if isinstance(form, Refusal):
+                return form
+            return Ask(endpoint, None, model=form.model, rest=form, **manner.heading)
+    if endpoint.visible and endpoint.shape != "models":
+        return Refusal(Reason.BAD_REQUEST, "The request has no body; a JSON object is expected.")
+    return Ask(endpoint, None, **manner.heading)
+
+
+def read_body(endpoint: Endpoint, body: bytes, manner: Manner) -> Ask | Refusal:
+    """Read a body that is held, and is to be an object."""
+    if endpoint.shape == "models" or (not endpoint.visible and not body.strip()):
+        return Ask(endpoint, body or None, **manner.heading)
+    return _read_object(endpoint, body, manner.heading)
+
+
+def manner_of(headers: Mapping[str, str], endpoint: Endpoint) -> Manner | Refusal:
+    """How a request is read, by its head. A head that comes again is looked at once."""
+    if type(headers) is not Fields:
+        return _manner(headers, endpoint)
+    known = headers.made.get(Manner)
+    if known is None or known[0] is not endpoint:
+        known = headers.made[Manner] = endpoint, _manner(headers, endpoint)
+    return known[1]
+
+
+def _manner(headers: Mapping[str, str], endpoint: Endpoint) -> Manner | Refusal:
     heading = _heading(headers)
     if isinstance(heading, Refusal):
         return heading
     if "upgrade" in headers and not endpoint.visible:
-        return _read_upgrade(endpoint, headers, heading)
+        return Manner(Framing.UPGRADE, heading)
     if not _has_body(headers):
-        if endpoint.visible and endpoint.shape != "models":
-            return Refusal(Reason.BAD_REQUEST, "The request has no body; a JSON object is expected.")
-        return Ask(endpoint, None, **heading)
+        return Manner(Framing.NONE, heading)
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     is_sdp = content_type == "application/sdp" and endpoint.name == "realtime"
     is_json = endpoint.takes_json and content_type != "multipart/form-data" and not is_sdp
     is_json = is_json or endpoint.visible or content_type == "application/json" or content_type.endswith("+json")
     if not is_json and content_type != "multipart/form-data":
-        return Ask(endpoint, None, rest=arrival.stream(), **heading)
+        return Manner(Framing.STREAM, heading)
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         return Refusal(
             Reason.UNSUPPORTED_ENCODING,
             f"Content-Encoding '{encoding[:40]}' is not supported; send the body unencoded.",
         )
-    if content_type == "multipart/form-data" and not endpoint.visible:
-        form = await read_form(arrival.stream(), arrival.headers["content-type"], endpoint, max_body)
-        return form if isinstance(form, Refusal) else Ask(endpoint, None, model=form.model, rest=form, **heading)
-    body = await arrival.body(max_body)
-    if body is None:
-        return Refusal(Reason.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
-    if endpoint.shape == "models" or (not body.strip() and not endpoint.visible):
-        return Ask(endpoint, body or None, **heading)
-    return _read_object(endpoint, body, heading)
+    form = content_type == "multipart/form-data" and not endpoint.visible
+    return Manner(Framing.FORM if form else Framing.OBJECT, heading)
 
 
 def _has_body(headers: Mapping[str, str]) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def _read_upgrade(endpoint: Endpoint, headers: Mapping[str, str], heading: dict[str, Any]) -> Ask | Refusal:
+def _read_upgrade(endpoint: Endpoint, headers: Mapping[str, str], heading: Mapping[str, Any]) -> Ask | Refusal:
     """A WebSocket, which names its model in the query."""
     if endpoint.name != "realtime" or endpoint.method != "GET" or headers["upgrade"].lower() != "websocket":
         return Refusal(Reason.NO_UPGRADE, "Upgrading the connection (WebSocket) is not supported here.")
@@ -143,7 +197,7 @@ def _read_upgrade(endpoint: Endpoint, headers: Mapping[str, str], heading: dict[
 def _heading(headers: Mapping[str, str]) -> dict[str, Any] | Refusal:
     """What our own request headers say (design: On the wire)."""
     if _HEADING.isdisjoint(headers):
-        return {"user": None}
+        return {}
     timeout = None
     if (text := headers.get("x-gateway-timeout")) is not None:
         try:
@@ -164,7 +218,7 @@ def _heading(headers: Mapping[str, str]) -> dict[str, Any] | Refusal:
     }
 
 
-def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> Ask | Refusal:
+def _read_object(endpoint: Endpoint, body: bytes, heading: Mapping[str, Any]) -> Ask | Refusal:
     try:
         fields = parse_object(body, READ_KEYS)
     except BadJson as error:
@@ -173,16 +227,18 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> As
         return Refusal(Reason.BAD_REQUEST, f"We could not read the JSON body of your request: {error}")
     try:
         model = _value(fields, "model", str)
-        stream = _value(fields, "stream", bool) or False
-        choices = _value(fields, "n", int)
-        options = _value(fields, "stream_options", dict) or {}
         shape = SHAPES.get(endpoint.shape)
+        stream = "stream" in fields and (_value(fields, "stream", bool) or False)
+        choices = _value(fields, "n", int) if "n" in fields else None
+        options = (_value(fields, "stream_options", dict) or {}) if "stream_options" in fields else {}
         maximum = None
         for name in shape.output_names if shape is not None else OUTPUT_NAMES:
-            maximum = _value(fields, name, int) if maximum is None else maximum
-        if heading["user"] is None:
-            heading["user"] = _user(fields, shape.user if shape is not None else ("user",))
-        previous = _value(fields, "previous_response_id", str)
+            if name in fields and maximum is None:
+                maximum = _value(fields, name, int)
+        place = shape.user if shape is not None else ("user",)
+        if place[0] in fields and heading.get("user") is None:
+            heading = {**heading, "user": _user(fields, place)}
+        previous = _value(fields, "previous_response_id", str) if "previous_response_id" in fields else None
     except BadJson as error:
         if not endpoint.visible:  # the provider knows the shape of its own endpoints
             return Ask(endpoint, body, fields, **heading)
@@ -195,18 +251,8 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: dict[str, Any]) -> As
             return Refusal(Reason.BAD_REQUEST, f"{name} must not be negative.", param=name)
         if choices is not None and not 1 <= choices <= 128:
             return Refusal(Reason.BAD_REQUEST, "n must be between 1 and 128.", param="n")
-    return Ask(
-        endpoint,
-        body,
-        fields,
-        model=model,
-        stream=stream,
-        include_usage=options.get("include_usage") is True,
-        max_output_tokens=maximum,
-        choices=choices or 1,
-        previous_response_id=previous,
-        **heading,
-    )
+    included = options.get("include_usage") is True
+    return Ask(endpoint, body, fields, model, stream, included, maximum, choices or 1, previous, **heading)
 
 
 _DECODERS: Mapping[type, msgspec.json.Decoder[Any]] = {

@@ -8,17 +8,19 @@ OpenTelemetry's GenAI conventions where one exists (open-telemetry/semantic-conv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 
 import msgspec
 
 from gateway import __version__
 from gateway.endpoints import OTHER
 from gateway.errors import REFUSALS, AnalyzerFailure, Reason
-from gateway.exchange import Exchange
+from gateway.exchange import NONE_OVER, Exchange
 from gateway.limits.answer import raised_words
 from gateway.limits.reservation import Basis
 from gateway.limits.scopes import Remaining
 
+_NOTHING = Basis.NOTHING
 UNKNOWN = "(unknown)"  # for a client's word that means nothing here: it might be a secret in a wrong place
 QUOTING = frozenset({Reason.UNKNOWN_MODEL, Reason.UNKNOWN_PATH})  # refusals whose messages quote such a word
 
@@ -156,103 +158,119 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
 
 def record_of(exchange: Exchange) -> Record:
     """The record of an exchange that has ended."""
-    refusal, permit, endpoint = exchange.refusal, exchange.permit, exchange.endpoint
-    rule = refusal.rule if refusal is not None else permit.rule if permit is not None else None
-    record = Record(
-        timestamp=exchange.started_at,
-        request_id=exchange.request_id,
-        method=exchange.method,
-        path=exchange.path if endpoint is not None and endpoint.name != OTHER else UNKNOWN,
-        client=exchange.peer,
-        ending=exchange.ending or "",
-        policy=exchange.policy.hash,
-        decision=exchange.decision,
-        event="exchange",
-        version=__version__,
-        status=exchange.status,
-        rule=str(rule) if rule is not None else None,
-        credential=exchange.credential,
-        provider_status=exchange.provider_status,
-        provider_request_id=exchange.provider_request_id,
-        provider_error=exchange.provider_error,
-        response_id=exchange.response_id,
-        response_model=exchange.response_model,
-        finish_reasons=exchange.finish_reasons,
-        flags=tuple(exchange.flags),
-        dropped=exchange.dropped,
-        ms_total=_since(exchange.received, exchange.ended),
-        ms_before_call=_since(exchange.received, exchange.called),
-        ms_provider_head=_since(exchange.called, exchange.answered),
-        ms_first_byte=_since(exchange.received, exchange.first_byte),
-    )
-    if endpoint is not None:
-        record.endpoint, record.operation = endpoint.name, endpoint.operation
-    if refusal is not None:
+    record = _standing(exchange)
+    record.timestamp, record.request_id, record.client = exchange.started_at, exchange.request_id, exchange.peer
+    record.ending, record.status = exchange.ending or "", exchange.status
+    if (ask := exchange.ask) is not None:
+        record.max_tokens, record.stream = ask.max_output_tokens, ask.stream
+        record.conversation, record.client_request_id = ask.conversation, ask.client_request_id
+        record.tags = ask.tags
+        record.request_bytes = len(ask.body) if ask.body is not None else None
+    if exchange.called is not None:
+        record.provider_status, record.provider_request_id = exchange.provider_status, exchange.provider_request_id
+        record.provider_error, record.finish_reasons = exchange.provider_error, exchange.finish_reasons
+        record.response_id, record.response_model = exchange.response_id, exchange.response_model
+    if exchange.flags:
+        record.flags = tuple(exchange.flags)
+    record.dropped = exchange.dropped
+    _say_times(record, exchange)
+    if (refusal := exchange.refusal) is not None:
         record.error, record.code = refusal.reason, REFUSALS[refusal.reason].code
         if refusal.reason not in QUOTING:
             record.message = refusal.message
     elif (failure := exchange.failure) is not None:
         record.error = record.code = failure.wire.code
         record.failure = f"{type(failure).__name__}: {failure.detail}"[:500]
-    _say_who(record, exchange)
-    _say_what(record, exchange)
     _say_use(record, exchange)
     return record
 
 
-def _since(start: float | None, end: float | None) -> float | None:
-    return round((end - start) * 1000, 3) if start is not None and end is not None else None
+KINDS = 200  # of records of one decision that are remembered
 
 
-def _say_who(record: Record, exchange: Exchange) -> None:
-    if exchange.principal is None:
-        return
-    key = exchange.principal.key
-    record.key_id, record.key_name, record.key_secret = key.id, key.name, exchange.principal.secret_id
-    record.team, record.tenant = key.team, key.tenant
-    if key.labels:
-        record.labels = dict(key.labels)
+def _standing(exchange: Exchange) -> Record:
+    """What stands in the records of all exchanges of a kind: who asked, what for, by which rule, and who answered.
+    It is kept with what was decided of them."""
+    decided = exchange.permit.decided if exchange.permit is not None else None
+    principal, attempt = exchange.principal, exchange.attempt
+    if decided is None or principal is None or attempt is None or exchange.refusal is not None:
+        return _named(exchange)
+    kind = (
+        principal.secret_id, exchange.credential, exchange.method, exchange.path, attempt.provider, attempt.version,
+        attempt.model,
+    )  # fmt: skip
+    known = decided.records.get(kind)
+    if known is None:
+        if len(decided.records) >= KINDS:
+            decided.records.clear()
+        known = decided.records[kind] = _named(exchange)
+    return copy(known)
 
 
-def _say_what(record: Record, exchange: Exchange) -> None:
-    ask, attempt = exchange.ask, exchange.attempt
-    if ask is not None:
-        known = exchange.permit is not None or ask.model is None or exchange.policy.model(ask.model) is not None
+def _named(exchange: Exchange) -> Record:
+    refusal, permit, endpoint = exchange.refusal, exchange.permit, exchange.endpoint
+    rule = refusal.rule if refusal is not None else permit.rule if permit is not None else None
+    record = Record(
+        timestamp=0.0,
+        request_id="",
+        method=exchange.method,
+        path=exchange.path if endpoint is not None and endpoint.name != OTHER else UNKNOWN,
+        client="",
+        ending="",
+        policy=exchange.policy.hash,
+        decision=exchange.decision,
+        event="exchange",
+        version=__version__,
+        rule=str(rule) if rule is not None else None,
+        credential=exchange.credential,
+    )
+    if endpoint is not None:
+        record.endpoint, record.operation = endpoint.name, endpoint.operation
+    if (principal := exchange.principal) is not None:
+        key = principal.key
+        record.key_id, record.key_name, record.key_secret = key.id, key.name, principal.secret_id
+        record.team, record.tenant = key.team, key.tenant
+        record.labels = dict(key.labels) if key.labels else None
+    if (ask := exchange.ask) is not None:
+        known = permit is not None or ask.model is None or exchange.policy.model(ask.model) is not None
         record.asked_model = ask.model if known else UNKNOWN
-        record.max_tokens = ask.max_output_tokens
-        record.stream = ask.stream
-        record.conversation, record.client_request_id = ask.conversation, ask.client_request_id
-        record.tags = ask.tags
-        record.request_bytes = len(ask.body) if ask.body is not None else None
-    if exchange.permit is not None and exchange.permit.models:
-        record.model = exchange.permit.models[0][0].name
-    if attempt is not None:
+    if permit is not None and permit.models:
+        record.model = permit.models[0][0].name
+    if (attempt := exchange.attempt) is not None:
         record.provider, record.model_version, record.upstream_model = attempt.provider, attempt.version, attempt.model
+    return record
+
+
+def _say_times(record: Record, exchange: Exchange) -> None:
+    received, called, answered = exchange.received, exchange.called, exchange.answered
+    if exchange.ended is not None:
+        record.ms_total = _ms(exchange.ended - received)
+    if called is not None:
+        record.ms_before_call = _ms(called - received)
+        if answered is not None:
+            record.ms_provider_head = _ms(answered - called)
+    if exchange.first_byte is not None:
+        record.ms_first_byte = _ms(exchange.first_byte - received)
+
+
+def _ms(seconds: float) -> float:
+    """Milliseconds in whole microseconds (`round` takes three times as long)."""
+    return int(seconds * 1e6 + 0.5) / 1e3
 
 
 def _say_use(record: Record, exchange: Exchange) -> None:
     if (reservation := exchange.reservation) is not None:
-        estimate, lease = reservation.estimate, reservation.lease
-        record.estimate_input, record.estimate_output = estimate.input_tokens, estimate.output_tokens
-        record.estimate_usd, record.estimate_by = estimate.nano_usd / 1e9, estimate.by
+        lease = reservation.lease
+        if (estimate := reservation.held) is not None:
+            record.estimate_input, record.estimate_output = estimate.input_tokens, estimate.output_tokens
+            record.estimate_usd, record.estimate_by = estimate.nano_usd / 1e9, estimate.by
         record.capped = reservation.cap
         if lease is not None and reservation.counted:
             record.store = "local" if lease.local else "store"
             _say_limits(record, lease.remaining)
     elif exchange.refusal is not None:
         _say_limits(record, exchange.refusal.remaining)
-    record.overshoot_tokens, record.overshoot_nano_usd = (amount or None for amount in exchange.overshoot)
-    if (cut := exchange.cut) is not None:
-        record.cut = f"{cut.limit.name} of {cut.scope.id} ({cut.limit.rule})"
-    if (usage := exchange.usage) is not None:
-        record.basis, record.counted_by = usage.basis, exchange.counted_by
-        if usage.basis is not Basis.NOTHING:
-            record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
-            record.cached, record.cache_write = usage.cached or None, usage.cache_write or None
-            record.reasoning = usage.reasoning or None
-    if (charge := exchange.charge) is not None:
-        record.charged_tokens, record.charged_nano_usd = charge.tokens, charge.nano_usd
-        record.charged_usd = charge.nano_usd / 1e9
+    _say_charge(record, exchange)
     coverage = exchange.safe.coverage if exchange.safe is not None else None
     if coverage is not None:
         record.redaction, record.redaction_parts, record.redaction_bytes = (
@@ -270,6 +288,24 @@ def _say_use(record: Record, exchange: Exchange) -> None:
         record.reply_unscanned, record.reply_failed = reply.unscanned, reply.failed
     if isinstance(failure := exchange.failure, AnalyzerFailure):
         _say_uncovered(record, exchange, failure.detail[:200] or "failed")
+
+
+def _say_charge(record: Record, exchange: Exchange) -> None:
+    if exchange.overshoot != NONE_OVER:
+        tokens, nano_usd = exchange.overshoot
+        record.overshoot_tokens, record.overshoot_nano_usd = tokens or None, nano_usd or None
+    if (cut := exchange.cut) is not None:
+        record.cut = f"{cut.limit.name} of {cut.scope.id} ({cut.limit.rule})"
+    if (usage := exchange.usage) is not None:
+        record.basis, record.counted_by = usage.basis, exchange.counted_by
+        if usage.basis is not _NOTHING:
+            record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
+            if usage.cached or usage.cache_write or usage.reasoning:
+                record.cached, record.cache_write = usage.cached or None, usage.cache_write or None
+                record.reasoning = usage.reasoning or None
+    if (charge := exchange.charge) is not None:
+        record.charged_tokens, record.charged_nano_usd = charge.tokens, charge.nano_usd
+        record.charged_usd = charge.nano_usd / 1e9
 
 
 def _say_uncovered(record: Record, exchange: Exchange, detail: str) -> None:

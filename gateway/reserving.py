@@ -7,16 +7,16 @@ only near the line.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import Refusal
 from gateway.limits.answer import denied
-from gateway.limits.estimate import output_name, parts
+from gateway.limits.estimate import estimate, output_name, parts
 from gateway.limits.ledger import UNCOUNTED
 from gateway.limits.line import Line, at_line, fitting
 from gateway.limits.reservation import BOUND, Estimate, Reservation
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Unit
-from gateway.limits.usage import row_name
 from gateway.limits.worst_case import worst_case
 from gateway.policy.permit import Permit, decision_id
 
@@ -35,8 +35,6 @@ async def reserve(
     """The reservation, or the limit that refuses. `now` in Unix seconds, for words. Raises StoreFailure."""
     prices = [attempt.price for attempt in attempts]
     worst = await worst_case(permit, attempts, counting)
-    if not permit.scopes:
-        return Reservation(worst, Lease(_claim(request_id, permit, worst, None), (), epoch=UNCOUNTED))
     held, choices = at_line(permit.scopes, stream=permit.ask.stream), parts(permit)
     counted, tries = worst.by != BOUND, TRIES
     while True:
@@ -60,6 +58,18 @@ async def reserve(
         worst = smaller  # a refusal has changed nothing
 
 
+def unlimited(request_id: str, permit: Permit, attempts: Sequence[Attempt]) -> Reservation:
+    """The reservation of a request that no limit holds: of nothing, but what it comes to is written down."""
+    key = permit.principal.key
+    claim = Claim(request_id, key.tenant, (), 0, 0, row=permit.row, time_zone=key.time_zone)
+    late = partial(_late, permit, attempts)
+    return Reservation(None, Lease(claim, (), epoch=UNCOUNTED), late=late)
+
+
+def _late(permit: Permit, attempts: Sequence[Attempt]) -> Estimate:
+    return estimate(permit, [attempt.price for attempt in attempts])
+
+
 async def _admit(claim: Claim, store: LimitStore, settler: Settler) -> Lease | Denial:
     """Ask the store. Raises StoreFailure."""
     try:
@@ -72,10 +82,9 @@ async def _admit(claim: Claim, store: LimitStore, settler: Settler) -> Lease | D
 
 def _claim(request_id: str, permit: Permit, worst: Estimate, line: Line | None) -> Claim:
     key = permit.principal.key
-    model = permit.models[0][0].name if permit.models else ""
     first: tuple[int | None, int | None] = line.first() if line is not None else (None, None)
     return Claim(
         request_id, key.tenant, permit.scopes, worst.tokens, worst.nano_usd, on_failure=key.on_failure,
         first_tokens=first[0], first_nano_usd=first[1],
-        row=row_name(key.id, key.team, key.labels, model), time_zone=key.time_zone,
+        row=permit.row, time_zone=key.time_zone,
     )  # fmt: skip

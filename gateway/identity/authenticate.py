@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gateway.errors import Reason, Refusal
+from gateway.fields import made_of
 from gateway.identity.principal import Principal
 from gateway.identity.secrets import digest_of, presented
 
@@ -46,10 +47,9 @@ def authenticate(headers: Mapping[str, str], directory: KeyDirectory, now: float
     Looking a digest up in a table leaks at most how far SHA-256 of a guess agrees with a stored one, and a guess
     cannot be steered towards a digest; the comparison that decides takes constant time all the same.
     """
-    secret = presented(headers)
-    if secret is None:
+    digest = made_of(headers, _digest)
+    if digest is None:
         return MISSING
-    digest = digest_of(secret)
     found = directory.find(digest)
     same = hmac.compare_digest(digest, found[1].digest if found is not None else _NOBODY)
     alive = _alive(found[0].expires if found is not None else None, now)
@@ -57,6 +57,11 @@ def authenticate(headers: Mapping[str, str], directory: KeyDirectory, now: float
     if found is None or not (same and alive):
         return INVALID
     return Principal(found[0], found[1].id)
+
+
+def _digest(headers: Mapping[str, str]) -> bytes | None:
+    secret = presented(headers)
+    return digest_of(secret) if secret is not None else None
 
 
 def _alive(expires: datetime | None, now: float) -> bool:

@@ -70,7 +70,9 @@ def fitting(denial: Denial, estimate: Estimate, prices: Prices, *, capped: bool,
 
 def overshoot(reservation: Reservation, charge: Charge) -> tuple[int, int]:
     """Tokens and nano-USD by which an exchange came to more than its budgets held for it."""
-    estimate, line = reservation.estimate, reservation.line
+    estimate, line = reservation.held, reservation.line
+    if estimate is None:
+        return 0, 0
     tokens, nano_usd = (estimate.tokens, estimate.nano_usd) if line is None else line.holding(line.held)
     return max(0, charge.tokens - tokens), max(0, charge.nano_usd - nano_usd)
 

@@ -25,6 +25,8 @@ def cost(usage: Usage, price: Price | None) -> int:
     whole = max(0, usage.input_tokens)
     if price.long is not None and whole > price.long_over:
         price = price.long
+    if not usage.in_parts:
+        return whole * price.input + max(0, usage.output_tokens) * price.output
     longer = min(max(0, usage.cache_write_1h), max(0, usage.cache_write))
     write = price.input if price.cache_write is None else price.cache_write
     return _parts(

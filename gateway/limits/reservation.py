@@ -6,6 +6,7 @@ end what was not used. `Basis` says how sure the final charge is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ class Estimate(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
 
+NONE = Estimate(0, 0, 0)
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Tokens that an exchange used, in one vocabulary for all dialects. `cached`, `cache_write`, `audio_input` and
     `image_input` are parts of `input_tokens`, `cache_write_1h` of `cache_write`; `reasoning`, `audio_output` and
@@ -61,16 +65,30 @@ class Usage(msgspec.Struct, frozen=True):
     image_input: int = 0
     image_output: int = 0
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether any part may have a price of its own."""
+        return bool(
+            self.cached or self.cache_write or self.audio_input or self.audio_output or self.image_input
+            or self.image_output
+        )  # fmt: skip
+
 
 class Reservation(msgspec.Struct, frozen=True):
-    """Evidence that every limit was asked and holds the estimate. `lease` is None where no limit applies. `cap`: the
-    output tokens of each choice that the request must leave with. `line`: how far a stream may go before it asks for
-    more."""
+    """Evidence that every limit was asked and holds the estimate. `held` is None where no limit applies; what the
+    request would come to is then worked out by `late`, if somebody must know. `cap`: the output tokens of each choice
+    that the request must leave with. `line`: how far a stream may go before it asks for more."""
 
-    estimate: Estimate
+    held: Estimate | None
     lease: Lease | None = None
     cap: int | None = None
     line: Line | None = None
+    late: Callable[[], Estimate] = lambda: NONE
+
+    @property
+    def estimate(self) -> Estimate:
+        """The worst case of the request."""
+        return self.held if self.held is not None else self.late()
 
     @property
     def counted(self) -> bool:

@@ -199,13 +199,16 @@ Alike = tuple[str, str, str, str | None, str | None, int]
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What was decided of a call, for those that are like it; `id` names it, as `decision_id` says. `routes` is filled
-    by whoever plans them: by day, the versions that may answer, and the plan of each."""
+    """What was decided of a call, for those that are like it; `id` names it, as `decision_id` says; `row` is the usage
+    row that they add to. `records` is filled by whoever writes them down; `routes` by whoever plans them: by day,
+    the versions that may answer, and the plan of each."""
 
     id: str
     key: Key
     models: tuple[tuple[Model, str], ...]
     scopes: tuple[Scope, ...]
+    row: str = ""
+    records: dict[tuple[str | None, ...], Any] = field(default_factory=dict, compare=False, repr=False)
     routes: dict[date, tuple[tuple[Version, ...], Mapping[str, Any]]] = field(
         default_factory=dict, compare=False, repr=False
     )

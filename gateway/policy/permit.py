@@ -7,6 +7,7 @@ import msgspec
 from gateway.errors import Rule
 from gateway.identity.principal import Principal
 from gateway.limits.scopes import Scope
+from gateway.limits.usage import row_name
 from gateway.policy.compiled import Decided, Model, PolicySet, RedactionProfile
 from gateway.reading import Ask
 
@@ -32,6 +33,14 @@ class Permit(msgspec.Struct, frozen=True):
     def decision(self) -> str:
         """What `x-gateway-decision` carries and `gateway explain` resolves: policy hash and rule number."""
         return decision_id(self.policy, self.rule)
+
+    @property
+    def row(self) -> str:
+        """The usage row that the call adds to."""
+        if self.decided is not None:
+            return self.decided.row
+        key = self.principal.key
+        return row_name(key.id, key.team, key.labels, self.models[0][0].name if self.models else "")
 
 
 def decision_id(policy: PolicySet, rule: Rule | None) -> str:

@@ -102,6 +102,9 @@ class _Answer:
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
+    def rest_now(self) -> None:
+        """It comes in pieces."""
+
     async def chunk(self) -> bytes:
         """Next bytes as they came off the wire; b"" at the orderly end. Raises ProviderTimeout, ProviderBroken."""
         left = self._until - asyncio.get_running_loop().time()

@@ -36,6 +36,7 @@ class Credentials:
     def __init__(self, all_of_them: Sequence[Credential] = ()) -> None:
         self._all = tuple(all_of_them)
         self._rest: dict[str, float] = {}  # name → until when
+        self._single = self._all[0] if len(self._all) == 1 and not self._all[0].tenants else None
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -43,6 +44,9 @@ class Credentials:
     def pick(self, tenant: str, now: float, draw: float, tried: Collection[str] = ()) -> Credential | None:
         """One for a tenant's call that was not tried; `draw` in [0, 1). None: there is none. Where all rest, the one
         that rests the shortest."""
+        single = self._single
+        if single is not None and not tried and self._rest.get(single.name, 0.0) <= now:
+            return single
         fitting = [one for one in self._all if one.name not in tried and (not one.tenants or tenant in one.tenants)]
         awake = [one for one in fitting if self._rest.get(one.name, 0.0) <= now]
         if not awake:

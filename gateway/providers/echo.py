@@ -71,6 +71,9 @@ class EchoAnswer:
         self._gap = reply.behaviour.gap
         self._ends = reply.ends
 
+    def rest_now(self) -> None:
+        """It comes in pieces."""
+
     async def chunk(self) -> bytes:
         """Next bytes; b"" at the orderly end. Raises ProviderBroken where the behaviour is to break."""
         if self._gap:

@@ -48,6 +48,9 @@ class _Events:
         self._wrong = (ParserError, struct.error, ValueError, KeyError)
         self._came = self._taken = 0  # bytes
 
+    def rest_now(self) -> None:
+        """It comes in pieces."""
+
     async def chunk(self) -> bytes:
         """The events that the next bytes complete; b"" at the orderly end. Raises ProviderTimeout, ProviderBroken."""
         while data := await self._inner.chunk():

@@ -11,6 +11,7 @@ import httptools
 from gateway.errors import ProviderBroken, ProviderFailure, ProviderTimeout
 from gateway.patience import Patience
 from gateway.ports import Clock, UpstreamRequest
+from gateway.providers.plain_answer import PlainAnswers
 
 IDLE = 15.0  # seconds that a connection is kept for the next request; servers close theirs after 5 s and more
 LARGEST_HEAD = 64 << 10  # bytes of an answer's head
@@ -47,7 +48,9 @@ class StaleConnection(ProviderFailure):
 class Connection(asyncio.Protocol):
     """One connection; its answers come one after the other."""
 
-    __slots__ = ("_answer", "_clock", "_parser", "_patience", "_pool", "_transport", "idle_since", "origin", "used")
+    __slots__ = (
+        "_answer", "_clock", "_parser", "_patience", "_plain", "_pool", "_transport", "idle_since", "origin", "used",
+    )  # fmt: skip
 
     def __init__(self, origin: Origin, pool: Pool, patience: Patience, clock: Clock) -> None:
         self.origin = origin
@@ -59,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
         self._parser: httptools.HttpResponseParser | None = None
+        self._plain = PlainAnswers()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: it is open."""
@@ -69,19 +73,25 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101  # INVARIANT: only open connections are given out
         self.used += 1
         self._answer = Answer(self, request, self._patience, self._clock, reused=self.used > 1)
-        self._parser = httptools.HttpResponseParser(self._answer)
+        self._parser = None
         self._transport.write(data)
         return self._answer
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
-        answer = self._answer
-        if answer is None or self._parser is None:  # bytes that nobody asked for: such a connection is not kept
+        answer, parser = self._answer, self._parser
+        if answer is None:  # bytes that nobody asked for: such a connection is not kept
             self.abort()
             return
+        if parser is None:
+            if (plain := self._plain.read(data)) is not None:
+                self.done(keep=True)  # first: whoever waits for the answer may want the connection
+                answer.complete(plain.status, plain.headers, data[plain.start :])
+                return
+            parser = self._parser = httptools.HttpResponseParser(answer)
         sound = False
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
             if not answer.begun:  # with this still in its head: much of a body may come with the end of one
                 answer.received(len(data))
             sound = True
@@ -229,6 +239,14 @@ class Answer:
 
     # what the connection says
 
+    def complete(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        """All of it has come at once."""
+        self.status, self.headers = status, headers
+        self._parts.append(body)
+        self._connection = None
+        self.begun = self._complete = True
+        self._wake()
+
     def received(self, size: int) -> None:
         """So many bytes came."""
         self._got += size
@@ -266,7 +284,22 @@ class Answer:
         while not self.begun:
             if self._failure is not None:
                 raise self._failure
-            await self._wait()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self.close()
+                raise
+            finally:
+                self._waiter = None
+
+    def rest_now(self) -> bytes | None:
+        """All that is still to come, if it has come."""
+        if not self._complete or self._failure is not None:
+            return None
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        return data
 
     async def chunk(self) -> bytes:
         """Next bytes as they came off the wire; b"" at the orderly end. Raises ProviderTimeout, ProviderBroken."""
@@ -275,7 +308,7 @@ class Answer:
                 raise self._failure
             if self._complete:
                 return b""
-            self._waiter = asyncio.get_running_loop().create_future()  # as `_wait` does, with one step less
+            self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             except asyncio.CancelledError:
@@ -335,16 +368,6 @@ class Answer:
         connection, self._connection = self._connection, None
         if connection is not None and not self._complete:
             connection.abort()
-
-    async def _wait(self) -> None:
-        self._waiter = waiter = asyncio.get_running_loop().create_future()
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            self.close()
-            raise
-        finally:
-            self._waiter = None
 
     def _look(self, now: float) -> None:
         """Whether the provider has taken too long, a few times a second."""

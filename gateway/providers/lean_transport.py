@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
 from functools import partial
 
 from gateway.errors import ConnectFailed
@@ -33,15 +32,15 @@ class LeanTransport:
         self._tls = tls or _tls()
         self._idle: dict[Origin, deque[Connection]] = {}
         self._open: set[Connection] = set()
-        self._known: dict[str, tuple[Origin, str, str]] = {}
-        self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
+        # By the identity of their fields, which providers make once; they are kept here, so that it stays theirs.
+        self._heads: dict[int, tuple[str, str, tuple[tuple[str, str], ...], Origin, bytes]] = {}
 
     async def send(self, request: UpstreamRequest) -> Upstream:
         """Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
-        if isinstance(request.body, AsyncIterator) or request.method == "HEAD":  # the parser would wait for a body
+        body = request.body
+        if not (body is None or isinstance(body, bytes)) or request.method == "HEAD":  # to which no body comes
             return await self._plain.send(request)
-        origin, host, target = self._known.get(request.url) or self._split(request.url)
-        data = self._request(request, host, target)
+        origin, data = self._request(request)
         connection = self._take(origin)
         if connection is not None:
             answer = connection.exchange(request, data)
@@ -67,25 +66,23 @@ class LeanTransport:
         """Open ones, idle and busy."""
         return len(self._open)
 
-    def _split(self, url: str) -> tuple[Origin, str, str]:
-        if len(self._known) >= KEPT:
-            self._known.clear()
-        self._known[url] = parts = split(url)
-        return parts
-
-    def _request(self, request: UpstreamRequest, host: str, target: str) -> bytes:
-        """The bytes of a request. Heads differ in their length alone, mostly, so what comes before it is kept."""
-        asked = request.method, request.url, request.headers
-        head = self._heads.get(asked)
-        if head is None:
+    def _request(self, request: UpstreamRequest) -> tuple[Origin, bytes]:
+        """Where a request goes, and its bytes. Heads differ in their length alone, mostly, so what comes before it is
+        kept."""
+        known = self._heads.get(id(request.headers))
+        if known is not None and known[1] == request.url and known[0] == request.method:
+            origin, head = known[3], known[4]
+        else:
+            origin, host, target = split(request.url)
+            head = _head(request, host, target)
             if len(self._heads) >= KEPT:
                 self._heads.clear()
-            head = self._heads[asked] = _head(request, host, target)
+            self._heads[id(request.headers)] = request.method, request.url, request.headers, origin, head
         body = request.body
         assert body is None or isinstance(body, bytes)  # noqa: S101  # INVARIANT: `send` has seen to it
         if body is None and request.method in ("GET", "HEAD"):
-            return head + b"\r\n"
-        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body or b""), body or b"")
+            return origin, head + b"\r\n"
+        return origin, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body or b""), body or b"")
 
     def _take(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
@@ -98,11 +95,12 @@ class LeanTransport:
 
     def keep(self, connection: Connection) -> None:
         """A connection whose exchange has ended in order."""
-        idle = self._idle.setdefault(connection.origin, deque())
-        oldest = self._clock.monotonic() - IDLE
-        while idle and idle[0].idle_since < oldest:
+        idle = self._idle.get(connection.origin)
+        if idle is None:
+            idle = self._idle[connection.origin] = deque()
+        now = connection.idle_since = self._clock.monotonic()
+        while idle and idle[0].idle_since < now - IDLE:
             idle.popleft().abort()
-        connection.idle_since = self._clock.monotonic()
         idle.append(connection)
 
     def drop(self, connection: Connection) -> None:

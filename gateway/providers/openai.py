@@ -9,6 +9,7 @@ import msgspec
 from gateway import __version__
 from gateway.dialects import dialect_of
 from gateway.endpoints import Endpoint
+from gateway.fields import Fields
 from gateway.ports import Transport, UpstreamRequest
 from gateway.providers.credentials import Credentials
 from gateway.reading import Ask
@@ -18,6 +19,7 @@ PASSED = ("content-type", "accept", "idempotency-key")
 PASSED_OPAQUE = (*PASSED, "content-encoding", "range", "if-none-match", "if-modified-since")
 USER_AGENT = f"llm-gateway/{__version__}"
 KEPT = 1000  # calls that are alike in all but their bodies: their addresses and headers are remembered
+Head = tuple[str, tuple[tuple[str, str], ...]]  # address, and headers
 OPENAI_SHAPES = frozenset(("chat", "completions", "embeddings", "responses", "input_tokens"))
 
 
@@ -58,7 +60,7 @@ class OpenAI:
         self._base = base_url.rstrip("/")
         self.credentials = credentials
         self._within = within or Within()
-        self._heads: dict[tuple[object, ...], tuple[str, tuple[tuple[str, str], ...]]] = {}
+        self._heads: dict[tuple[object, ...], Head] = {}
         self._names: dict[Endpoint, tuple[str, ...]] = {}
 
     def request(
@@ -84,11 +86,11 @@ class OpenAI:
             total=total,
         )
 
-    def _head(
-        self, ask: Ask, model: str | None, body: object, headers: Mapping[str, str], secret: str | None
-    ) -> tuple[str, tuple[tuple[str, str], ...]]:
+    def _head(self, ask: Ask, model: str | None, body: object, headers: Mapping[str, str], secret: str | None) -> Head:
         """Address and headers. A visible call's are made once for all that differ in nothing they are made of."""
         endpoint = ask.endpoint
+        if (known := self._again(ask, model, headers, secret)) is not None:
+            return known
         if not endpoint.visible or "idempotency-key" in headers:
             return self._base + self._path(ask, model), tuple(self._headers(endpoint, body, headers, secret))
         names = self._names.get(endpoint) or self._passed(endpoint)
@@ -100,7 +102,17 @@ class OpenAI:
                 self._heads.clear()
                 self._names.clear()
             self._heads[alike], self._names[endpoint] = head, names
+        if type(headers) is Fields:
+            headers.made[self] = endpoint, model, ask.stream, secret, head
         return head
+
+    def _again(self, ask: Ask, model: str | None, headers: Mapping[str, str], secret: str | None) -> Head | None:
+        """What the last call with the same fields left with, if this one is alike."""
+        if type(headers) is not Fields or (last := headers.made.get(self)) is None:
+            return None
+        endpoint, its_model, stream, its_secret, head = last
+        alike = endpoint is ask.endpoint and its_model == model and stream == ask.stream and its_secret == secret
+        return head if alike else None
 
     def _passed(self, endpoint: Endpoint) -> tuple[str, ...]:
         """The client's headers that pass."""

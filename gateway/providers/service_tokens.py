@@ -147,6 +147,9 @@ class _Refusal:
         self.headers: Mapping[str, str] = {"content-type": "application/json"}
         self._left = b'{"error":{"status":"token_refused"}}'
 
+    def rest_now(self) -> None:
+        """It comes in pieces."""
+
     async def chunk(self) -> bytes:
         """The body, once."""
         data, self._left = self._left, b""

@@ -27,6 +27,9 @@ class HttpArrival:
         peer = request.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
 
+    def body_now(self, limit: int) -> None:
+        """It is asked for, always."""
+
     async def body(self, limit: int) -> bytes | None:
         """The whole body; None when it is longer than `limit` bytes. Raises ClientTooSlow, ClientGone."""
         if (self._request.content_length or 0) > limit:

@@ -26,8 +26,9 @@ from gateway.patience import Patience
 from gateway.ports import Arrival
 from gateway.record import record_of
 from gateway.server.arrival import HttpArrival
-from gateway.server.hot import HotConnection, HotExchange, Limits
+from gateway.server.hot import HotConnection
 from gateway.server.reply import NAME, HttpReply
+from gateway.server.shared import Limits
 from gateway.telemetry.tasks import start
 
 LARGEST_LINE = 16 << 10  # bytes of a request line or of one header
@@ -114,19 +115,20 @@ class Edge(web.Server):
             return web.Response(status=499)
         return reply.response
 
-    def _serve(self, exchange: HotExchange) -> asyncio.Task[object]:
-        exchange.request_id, exchange.received = self._request_id(), self._rooms.clock.monotonic()
-        task = exchange.task = start(self._travel(exchange))
-        self.running.add(task)
-        return task
+    def _serve(self, connection: HotConnection) -> asyncio.Task[None]:
+        return start(self._serve_all(connection))
 
-    async def _travel(self, exchange: HotExchange) -> None:
-        try:
-            await journey(exchange, self._endpoint(exchange), exchange, self._rooms)
-        finally:
-            assert exchange.task is not None  # noqa: S101  # INVARIANT: `_serve` sets it before this first runs
-            self.running.discard(exchange.task)
-            exchange.over()
+    async def _serve_all(self, connection: HotConnection) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # INVARIANT: `_serve` starts one
+        while (exchange := await connection.following()) is not None:
+            exchange.request_id = self._request_id()
+            self.running.add(task)
+            try:
+                await journey(exchange, self._endpoint(exchange), exchange, self._rooms)
+            finally:
+                self.running.discard(task)
+                connection.ended(exchange)
 
     def _endpoint(self, arrival: Arrival) -> Endpoint | None:
         """The endpoint of a request. Few are asked for again and again, so they are kept."""

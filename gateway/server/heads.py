@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gateway.fields import Fields
+
 LARGEST_HEAD = 16 << 10  # bytes; aiohttp takes one line of that size at most
 MOST_HEADERS = 100
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # line ends among them, a tab not
@@ -44,11 +46,12 @@ Lines = dict[str, tuple[str, str]]  # a header's line → its name and value
 
 
 class PlainHead(NamedTuple):
-    """`target` as it came; header names in lower case; `length` in bytes of the body that follows."""
+    """`path` and `raw_query` as they came; header names in lower case; `length` in bytes of the body that follows."""
 
     method: str
-    target: str
-    headers: dict[str, str]
+    path: str
+    raw_query: str
+    headers: Fields
     length: int
 
 
@@ -62,7 +65,7 @@ def plain_head(data: bytes, seen: Lines) -> PlainHead | None:
     target, _, version = rest.partition(" ")
     if method not in ("POST", "GET") or version != "HTTP/1.1" or _TARGET.fullmatch(target) is None:
         return None
-    headers: dict[str, str] = {}
+    headers = Fields()
     for field in fields:
         line = seen.get(field) or _line(field, seen)
         if line is None or line[0] in headers:
@@ -71,11 +74,12 @@ def plain_head(data: bytes, seen: Lines) -> PlainHead | None:
     if "host" not in headers or headers.get("connection", "keep-alive").lower() != "keep-alive":
         return None
     length = headers.get("content-length")
+    path, _, query = target.partition("?")
     if length is None:
-        return PlainHead(method, target, headers, 0) if method == "GET" else None
+        return PlainHead(method, path, query, headers, 0) if method == "GET" else None
     if method != "POST" or not (length.isascii() and length.isdigit()) or len(length) > 12:
         return None
-    return PlainHead(method, target, headers, int(length))
+    return PlainHead(method, path, query, headers, int(length))
 
 
 def _line(field: str, seen: Lines) -> tuple[str, str] | None:

@@ -17,26 +17,28 @@ from typing import cast
 from aiohttp.tcp_helpers import tcp_keepalive
 
 from gateway.errors import ClientGone, ClientTooSlow
+from gateway.fields import Again
 from gateway.patience import Patience
 from gateway.ports import Head
-from gateway.server.heads import LARGEST_HEAD, Lines, plain_head
+from gateway.server.heads import LARGEST_HEAD, PlainHead, plain_head
 from gateway.server.reply import NAME
+from gateway.server.shared import Limits
 
-LARGEST_BODY = 1 << 20  # bytes that are held here; a larger body takes aiohttp's way, with its back-pressure
 AHEAD = 64 << 10  # bytes that a client may send of requests that must wait for their turn
-_PHRASES: Mapping[int, str] = {status.value: status.phrase for status in http.HTTPStatus}
+_FIRST: Mapping[int, str] = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n" for one in http.HTTPStatus}
 _BODILESS = (204, 304)
 
-# Runs one exchange: from its arrival to its end. Its task is the caller's to keep.
-Serve = Callable[["HotExchange"], asyncio.Task[object]]
+# Serves a connection's exchanges, one after the other, until it is over. One task for all of them: to make one for
+# each, and to tell asyncio of it, costs more than most of what it does.
+Serve = Callable[["HotConnection"], asyncio.Task[None]]
 
 
 class HotConnection(asyncio.Protocol):
     """One connection; its exchanges come one after the other. `plain` makes the connection that takes over."""
 
     __slots__ = (
-        "_ahead", "_drained", "_exchange", "_left", "_limits", "_plain", "_serve", "_task", "closing", "patience",
-        "peer", "transport",
+        "_ahead", "_arrived", "_drained", "_exchange", "_known", "_left", "_limits", "_plain", "_serve", "_served",
+        "_task", "_turn", "closing", "patience", "peer", "transport",
     )  # fmt: skip
 
     def __init__(self, serve: Serve, plain: Callable[[], asyncio.Protocol], patience: Patience, limits: Limits) -> None:
@@ -47,10 +49,14 @@ class HotConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.peer = ""
         self.closing = False
-        self._task: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._exchange: HotExchange | None = None
+        self._arrived: HotExchange | None = None  # the same, until it is served
+        self._served = True  # whether it has ended
+        self._turn: asyncio.Future[None] | None = None  # what is waited for before there is another
         self._left = 0  # bytes of the body that are still to come
         self._ahead = b""
+        self._known: Again[PlainHead] | None = None
         self._drained: asyncio.Future[None] | None = None
 
     # what asyncio says
@@ -125,9 +131,19 @@ class HotConnection(asyncio.Protocol):
         """What to wait for before more is written; None: nothing."""
         return self._drained
 
+    async def following(self) -> HotExchange | None:
+        """The next exchange; None: there is none any more."""
+        while (exchange := self._arrived) is None:
+            if self.transport is None or self.transport.is_closing():
+                return None
+            self._turn = asyncio.get_running_loop().create_future()
+            await self._turn
+        self._arrived = None
+        return exchange
+
     def ended(self, exchange: HotExchange) -> None:
-        """The exchange's task is done."""
-        self._task = None
+        """The exchange was served."""
+        self._served = True
         if self.transport is None or self.transport.is_closing():
             return
         if not exchange.whole:
@@ -150,21 +166,40 @@ class HotConnection(asyncio.Protocol):
             self.patience.begin(self, self._limits.keepalive, self.close)
 
     def _begin(self, data: bytes) -> None:
-        end = data.find(b"\r\n\r\n", 0, LARGEST_HEAD)
-        head = plain_head(data[:end], self._limits.lines) if end > 0 else None
-        if head is None or head.length > min(LARGEST_BODY, self._limits.body):
+        known = self._known
+        found = known.length(data) if known is not None else None
+        if known is not None and found is not None:
+            head, (start, length) = known.head, found
+            head.headers["content-length"] = str(length)  # nobody reads those of the exchange before any more
+        else:
+            end = data.find(b"\r\n\r\n", 0, LARGEST_HEAD)
+            fresh = plain_head(data[:end], self._limits.lines) if end > 0 else None
+            if fresh is None:
+                self._hand_over(data)
+                return
+            head, start, length = fresh, end + 4, fresh.length
+            self._known = Again(data[:start], fresh) if length else None
+        if length > self._limits.largest:
             self._hand_over(data)
             return
         self.patience.end(self)
-        start = end + 4
-        stop = start + head.length
-        body = data[start:stop]
-        self._left = stop - start - len(body)
-        self._ahead = data[stop:]
-        path, _, query = head.target.partition("?")
-        self._exchange = exchange = HotExchange(self, head.method, path, query, head.headers, self._limits)
-        exchange.more(body, complete=not self._left)
-        self._task = self._serve(exchange)
+        stop = start + length
+        self._exchange = exchange = HotExchange(self, head, self._limits)
+        if len(data) == stop:  # as they mostly come
+            exchange.arrived(data[start:])
+        else:
+            body = data[start:stop]
+            self._left = stop - start - len(body)
+            self._ahead = data[stop:]
+            exchange.more(body, complete=not self._left)
+        self._arrived, self._served = exchange, False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._task is None:
+            self._task = self._serve(self)
+        elif (turn := self._turn) is not None and not turn.done():
+            turn.set_result(None)
 
     def _hand_over(self, data: bytes) -> None:
         """From here on the connection is aiohttp's."""
@@ -172,6 +207,8 @@ class HotConnection(asyncio.Protocol):
         assert transport is not None  # noqa: S101  # INVARIANT: data comes over an open connection
         self._limits.connections.discard(self)
         self.patience.end(self)
+        if self._task is not None:
+            self._go_on()
         successor = self._plain()
         transport.set_protocol(successor)
         successor.connection_made(transport)
@@ -179,20 +216,8 @@ class HotConnection(asyncio.Protocol):
 
     def rest_has_come(self) -> None:
         """The last of a body whose exchange ended without it."""
-        if self._task is None and self.transport is not None and not self.transport.is_closing():
+        if self._served and self.transport is not None and not self.transport.is_closing():
             self._next()
-
-
-class Limits:
-    """What all hot connections share: seconds that are waited for a client, bytes that a body may have, who there is,
-    and the lines of heads that came before."""
-
-    __slots__ = ("body", "connections", "header", "keepalive", "lines", "silence", "write")
-
-    def __init__(self, *, header: float, silence: float, write: float, keepalive: float, body: int) -> None:
-        self.header, self.silence, self.write, self.keepalive, self.body = header, silence, write, keepalive, body
-        self.connections: set[HotConnection] = set()
-        self.lines: Lines = {}
 
 
 class HotExchange:
@@ -200,30 +225,34 @@ class HotExchange:
 
     __slots__ = (
         "_chunked", "_connection", "_ended", "_limits", "_parts", "_waiter", "begun", "complete", "headers", "method",
-        "path", "peer", "raw_query", "received", "request_id", "task",
+        "path", "peer", "raw_query", "received", "request_id",
     )  # fmt: skip
 
-    def __init__(
-        self, connection: HotConnection, method: str, path: str, raw_query: str, headers: dict[str, str], limits: Limits
-    ) -> None:
+    def __init__(self, connection: HotConnection, head: PlainHead, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
         self.request_id = ""
-        self.received = 0.0
-        self.task: asyncio.Task[object] | None = None  # the edge's
-        self.method, self.path, self.raw_query = method, path, raw_query
-        self.headers: Mapping[str, str] = headers
+        self.received = connection.patience.now()
+        self.headers: Mapping[str, str]
+        self.method, self.path, self.raw_query, self.headers, _ = head
         self.peer = connection.peer
         self._parts: list[bytes] = []
         self.complete = False
         self._waiter: asyncio.Future[None] | None = None
         self._chunked = self._ended = self.begun = False
 
-    def over(self) -> None:
-        """Its journey has ended."""
-        self._connection.ended(self)
-
     # the port Arrival
+
+    def arrived(self, body: bytes) -> None:
+        """The whole body has come with its head."""
+        self._parts.append(body)
+        self.complete = True
+
+    def body_now(self, limit: int) -> bytes | None:
+        """The whole body, if it is there already and not longer than `limit` bytes."""
+        if self.complete and len(self._parts) == 1 and len(self._parts[0]) <= limit:
+            return self._parts[0]
+        return None
 
     async def body(self, limit: int) -> bytes | None:
         """The whole body; None when it is longer than `limit` bytes. Raises ClientTooSlow, ClientGone."""
@@ -283,8 +312,12 @@ class HotExchange:
         length = "" if head.status in _BODILESS else f"content-length: {len(body)}\r\n"
         data = self._head(head, length)
         self.begun = self._ended = True
-        if (wait := self._write(data + body if length else data)) is not None:
-            await wait
+        transport = (connection := self._connection).transport
+        if transport is None or transport.is_closing():
+            raise ClientGone("the connection is closed")
+        transport.write(data + body if length else data)
+        if connection.drained() is not None:
+            await self._until_drained()
 
     async def begin(self, head: Head) -> None:
         """The head of an answer whose body follows in pieces. Raises ClientGone."""
@@ -336,8 +369,8 @@ class HotExchange:
         if fields.count("\n") != len(head.headers) or fields.count("\r") != len(head.headers):
             raise ValueError("a line break in a header")
         close = "connection: close\r\n" if self._connection.closing else ""
-        phrase = _PHRASES.get(head.status, "Status")
-        text = f"HTTP/1.1 {head.status} {phrase}\r\nserver: {NAME}\r\n{framing}{close}{fields}\r\n"
+        first = _FIRST.get(head.status) or f"HTTP/1.1 {head.status} Status\r\n"
+        text = f"{first}server: {NAME}\r\n{framing}{close}{fields}\r\n"
         return text.encode("utf-8", "surrogateescape")
 
     def _write(self, data: bytes) -> Awaitable[None] | None:

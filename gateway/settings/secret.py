@@ -36,8 +36,10 @@ class Secret:
     def read(self) -> str:
         """The value, without white space around it. Raises SecretUnavailable."""
         if self._path is None:
-            name = self.reference.partition(":")[2]
-            return _checked(self._environ.get(name, ""), f"the environment variable {name}")
+            if not self._value:  # nobody changes a process' environment from outside
+                name = self.reference.partition(":")[2]
+                self._value = _checked(self._environ.get(name, ""), f"the environment variable {name}")
+            return self._value
         try:
             found = self._path.stat()
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)

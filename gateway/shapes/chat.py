@@ -13,9 +13,10 @@ import msgspec
 
 from gateway.dialects import OPENAI
 from gateway.errors import Wire
+from gateway.limits.reservation import Usage
 from gateway.providers.errors import is_error_body
 from gateway.shapes.shape import Key, Piece, Said, Shape, short
-from gateway.stream.filters import Meter, credible, credible_usage
+from gateway.stream.filters import ABSURD, Meter, credible, credible_usage
 from gateway.stream.sse import Event, data_event
 
 CHAT_OUTPUT = 4096  # tokens that may come where a chat names no maximum
@@ -65,7 +66,54 @@ class _Usage(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
 
 
+class _Parts(msgspec.Struct):
+    """Parts of a usage, of which there mostly are none."""
+
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    image_tokens: int = 0
+    cache_creation_token_details: msgspec.Raw = _ABSENT
+
+    @property
+    def empty(self) -> bool:
+        return not (
+            self.cached_tokens or self.cache_write_tokens or self.reasoning_tokens or self.audio_tokens
+            or self.image_tokens
+        )  # fmt: skip
+
+
+class _PlainUsage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: _Parts | None = None
+    completion_tokens_details: _Parts | None = None
+    input_tokens_details: msgspec.Raw = _ABSENT
+    output_tokens_details: msgspec.Raw = _ABSENT
+
+    def whole(self) -> Usage | None:
+        """The usage, if it is credible and has no parts; None says nothing."""
+        asked, written = self.prompt_tokens_details, self.completion_tokens_details
+        if (asked is not None and not asked.empty) or (written is not None and not written.empty):
+            return None
+        if self.input_tokens_details is not _ABSENT or self.output_tokens_details is not _ABSENT:
+            return None
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        return Usage(prompt, completion) if 0 <= prompt <= ABSURD and 0 <= completion <= ABSURD else None
+
+
+class _Plain(msgspec.Struct):
+    """An answer as it mostly comes."""
+
+    usage: _PlainUsage
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+
+
 _chunk = msgspec.json.Decoder(_Chunk)
+_plain = msgspec.json.Decoder(_Plain)
 _calls = msgspec.json.Decoder(list[_Call] | None)
 _whole = msgspec.json.Decoder(_Whole)
 _usage = msgspec.json.Decoder(_Usage)
@@ -114,14 +162,29 @@ class ChatMeter(Meter):
 def said(body: bytes) -> Said:
     """What a whole answer says of itself; of one that is not as expected, its usage at most."""
     try:
+        plain = _plain.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _said(body)
+    if (usage := plain.usage.whole()) is None:
+        return _said(body)
+    return Said(usage, short(plain.id), short(plain.model), _reasons(plain.choices), is_object=True)
+
+
+def _reasons(choices: list[_Choice] | None) -> tuple[str, ...]:
+    if choices is not None and len(choices) == 1:  # as they mostly come
+        return (reason,) if (reason := short(choices[0].finish_reason)) is not None else ()
+    return tuple(reason for one in choices or () if (reason := short(one.finish_reason)) is not None)
+
+
+def _said(body: bytes) -> Said:
+    try:
         whole = _whole.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         try:
             return Said(credible_usage(bytes(_usage.decode(body).usage)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Said()
-    reasons = tuple(reason for one in whole.choices or () if (reason := short(one.finish_reason)) is not None)
-    return Said(credible(whole.usage), short(whole.id), short(whole.model), reasons, is_object=True)
+    return Said(credible(whole.usage), short(whole.id), short(whole.model), _reasons(whole.choices), is_object=True)
 
 
 def stream_error(wire: Wire, message: str, request_id: str, _meter: Meter) -> Event:

@@ -114,6 +114,10 @@ def is_json(headers: Mapping[str, str]) -> bool:
 async def read_whole(upstream: Upstream, limit: int) -> bytes:
     """All of an answer. Raises ProviderTimeout, and ProviderBroken where it is longer than `limit` bytes."""
     parts, size = [], 0
+    if (rest := upstream.rest_now()) is not None:
+        if len(rest) > limit:
+            raise ProviderBroken(f"answer larger than {limit} bytes")
+        return rest
     while data := await upstream.chunk():
         parts.append(data)
         size += len(data)

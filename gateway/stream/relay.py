@@ -110,7 +110,8 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     """A whole answer is read before the client hears of it, so whatever breaks it is still an error with a status."""
     shape = _shape(exchange)
     try:
-        body = await read_whole(answer.upstream, LARGEST_ANSWER)
+        rest = answer.upstream.rest_now()
+        body = rest if rest is not None else await read_whole(answer.upstream, LARGEST_ANSWER)
     except BaseException:
         exchange.usage = abandoned(exchange)
         raise

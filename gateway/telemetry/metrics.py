@@ -44,6 +44,19 @@ HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...], Labels]] = {
 }
 
 
+class _Course:
+    """What exchanges of one sort came to: those that share all labels."""
+
+    __slots__ = ("before_call", "first_byte", "input_tokens", "output_tokens", "requests", "total", "usd")
+
+    def __init__(self) -> None:
+        self.requests = self.input_tokens = self.output_tokens = 0
+        self.usd = 0.0
+        self.total = [0.0] * (len(SECONDS) + 2)
+        self.first_byte = [0.0] * (len(SECONDS) + 2)
+        self.before_call = [0.0] * (len(OVERHEAD) + 2)
+
+
 class Metrics(Collector):
     """One registry. `count` takes a record; `text` is what a scrape gets."""
 
@@ -52,23 +65,25 @@ class Metrics(Collector):
         self._counters: dict[str, dict[Labels, float]] = {name: {} for name in COUNTERS}
         # per label set: counts by bucket, the last one above all bounds; then the sum
         self._histograms: dict[str, dict[Labels, list[float]]] = {name: {} for name in HISTOGRAMS}
+        # endpoint, model, status, ending, error, basis
+        self._courses: dict[tuple[str, str, int | None, str, str | None, str | None], _Course] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
     def count(self, record: Record) -> None:
         """Count one record of an exchange."""
         endpoint, model = record.endpoint or "none", record.model or "none"
-        self._add("gateway_requests", (endpoint, model, str(record.status), record.ending), 1)
-        if record.error is not None:
-            self._add("gateway_refusals" if record.ending == "refused" else "gateway_failures", (record.error,), 1)
-        if record.input_tokens:
-            self._add("gateway_tokens", (model, "input"), record.input_tokens)
-        if record.output_tokens:
-            self._add("gateway_tokens", (model, "output"), record.output_tokens)
-        if record.basis is not None:
-            self._add("gateway_charges", (record.basis,), 1)
-        if record.charged_usd:
-            self._add("gateway_cost_usd", (model,), record.charged_usd)
+        sort = endpoint, model, record.status, record.ending, record.error, record.basis
+        course = self._courses.get(sort)
+        if course is None:
+            course = self._courses[sort] = _Course()
+        course.requests += 1
+        course.input_tokens += record.input_tokens or 0
+        course.output_tokens += record.output_tokens or 0
+        course.usd += record.charged_usd or 0.0
+        _observe(course.total, _SECONDS_MS, record.ms_total)
+        _observe(course.first_byte, _SECONDS_MS, record.ms_first_byte)
+        _observe(course.before_call, _OVERHEAD_MS, record.ms_before_call)
         if record.spans:
             for entity, spans in record.spans.items():
                 self._add("gateway_redacted_spans", (entity,), spans)
@@ -76,9 +91,6 @@ class Metrics(Collector):
             self._add("gateway_shadow_refusals", (limit.partition(" ")[0],), 1)
         if record.redaction_failed is not None:
             self._add("gateway_unredacted_requests", (str(record.redaction),), 1)
-        self._observe("gateway_request_seconds", (endpoint,), record.ms_total)
-        self._observe("gateway_first_byte_seconds", (endpoint,), record.ms_first_byte)
-        self._observe("gateway_before_call_seconds", (), record.ms_before_call)
 
     def warn(self, scope: str, limit: str, share: float) -> None:
         """Count one warning; `scope` is a sort of scope (key, team …), never one scope's name."""
@@ -91,10 +103,10 @@ class Metrics(Collector):
     def snapshot(self) -> Snapshot:
         """All of it as numbers, for whoever adds up several processes."""
         return Snapshot(
-            {name: [(labels, [value]) for labels, value in tuple(one.items())] for name, one in self._counters.items()},
+            {name: [(labels, [value]) for labels, value in one.items()] for name, one in self._counted().items()},
             {
-                name: [(labels, list(counts)) for labels, counts in tuple(one.items())]
-                for name, one in self._histograms.items()
+                name: [(labels, list(counts)) for labels, counts in one.items()]
+                for name, one in self._observed().items()
             },
             {name: value() for name, (_, value) in self._gauges.items()},
             {name: words for name, (words, _) in self._gauges.items()},
@@ -106,6 +118,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family, as it stands."""
+        counted, observed = self._counted(), self._observed()
         version = GaugeMetricFamily("gateway_build_info", "Which gateway this is.", labels=("version",))
         version.add_metric((gateway.__version__,), 1.0)
         yield version
@@ -113,12 +126,12 @@ class Metrics(Collector):
             yield GaugeMetricFamily(name, words, value())
         for name, (words, labels) in COUNTERS.items():
             counter = CounterMetricFamily(name, words, labels=labels)
-            for values, total in tuple(self._counters[name].items()):
+            for values, total in counted[name].items():
                 counter.add_metric(values, total)
             yield counter
         for name, (words, bounds, labels) in HISTOGRAMS.items():
             histogram = HistogramMetricFamily(name, words, labels=labels)
-            for values, counts in tuple(self._histograms[name].items()):
+            for values, counts in observed[name].items():
                 buckets, seen = [], 0.0
                 for bound, here in zip((*map(str, bounds), "+Inf"), counts, strict=False):
                     seen += here
@@ -130,16 +143,50 @@ class Metrics(Collector):
         series = self._counters[name]
         series[labels] = series.get(labels, 0) + value
 
-    def _observe(self, name: str, labels: Labels, milliseconds: float | None) -> None:
-        if milliseconds is None:
-            return
-        bounds = HISTOGRAMS[name][1]
-        counts = self._histograms[name].get(labels)
-        if counts is None:
-            counts = self._histograms[name][labels] = [0.0] * (len(bounds) + 2)
-        seconds = milliseconds / 1000
-        counts[bisect_left(bounds, seconds)] += 1
-        counts[-1] += seconds
+    def _counted(self) -> dict[str, dict[Labels, float]]:
+        """Every counter, what courses have come to included."""
+        all_of_them = {name: dict(tuple(series.items())) for name, series in self._counters.items()}
+
+        def add(name: str, labels: Labels, value: float) -> None:
+            if value:
+                all_of_them[name][labels] = all_of_them[name].get(labels, 0) + value
+
+        for (endpoint, model, status, ending, error, basis), course in tuple(self._courses.items()):
+            add("gateway_requests", (endpoint, model, str(status), ending), course.requests)
+            if error is not None:
+                add("gateway_refusals" if ending == "refused" else "gateway_failures", (error,), course.requests)
+            if basis is not None:
+                add("gateway_charges", (basis,), course.requests)
+            add("gateway_tokens", (model, "input"), course.input_tokens)
+            add("gateway_tokens", (model, "output"), course.output_tokens)
+            add("gateway_cost_usd", (model,), course.usd)
+        return all_of_them
+
+    def _observed(self) -> dict[str, dict[Labels, list[float]]]:
+        """Every histogram, what courses have come to included."""
+        all_of_them = {name: dict(tuple(series.items())) for name, series in self._histograms.items()}
+
+        def add(name: str, labels: Labels, counts: list[float]) -> None:
+            if any(counts):
+                before = all_of_them[name].get(labels) or [0.0] * len(counts)
+                seconds = [*counts[:-1], counts[-1] / 1000]
+                all_of_them[name][labels] = [one + other for one, other in zip(before, seconds, strict=True)]
+
+        for (endpoint, *_), course in tuple(self._courses.items()):
+            add("gateway_request_seconds", (endpoint,), course.total)
+            add("gateway_first_byte_seconds", (endpoint,), course.first_byte)
+            add("gateway_before_call_seconds", (), course.before_call)
+        return all_of_them
+
+
+_SECONDS_MS = tuple(bound * 1000 for bound in SECONDS)
+_OVERHEAD_MS = tuple(bound * 1000 for bound in OVERHEAD)
+
+
+def _observe(counts: list[float], bounds: tuple[float, ...], milliseconds: float | None) -> None:
+    if milliseconds is not None:
+        counts[bisect_left(bounds, milliseconds)] += 1
+        counts[-1] += milliseconds
 
 
 def text_of(total: Snapshot) -> bytes:

@@ -17,6 +17,9 @@ class Pieces:
         self.headers: Mapping[str, str] = {"content-type": EVENT_STREAM}
         self._left = [raw[at : at + size] for at in range(0, len(raw), size)]
 
+    def rest_now(self) -> None:
+        """It comes in pieces."""
+
     async def chunk(self) -> bytes:
         return self._left.pop(0) if self._left else b""
 

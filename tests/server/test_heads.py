@@ -49,7 +49,8 @@ def agree(data: bytes) -> bool:
     head = plain_head(data, SEEN)
     if head is None:
         return False
-    assert tuple(head) == reference(data)
+    target = head.path + ("?" + head.raw_query if "?" in data.decode("latin-1").split("\r\n")[0] else "")
+    assert (head.method, target, head.headers, head.length) == reference(data)
     return True
 
 

@@ -12,7 +12,8 @@ import pytest
 from gateway.errors import ClientGone, ClientTooSlow
 from gateway.patience import Patience
 from gateway.ports import Head
-from gateway.server.hot import AHEAD, HotConnection, HotExchange, Limits
+from gateway.server.hot import AHEAD, HotConnection, HotExchange
+from gateway.server.shared import Limits
 
 Script = Callable[[HotExchange], Awaitable[None]]
 HEAD = b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
@@ -78,25 +79,26 @@ class Stage:
         self.clock, self.wire, self.successor = Clock(), Wire(), Successor()
         self.patience = Patience(self.clock)
         self.exchanges: list[HotExchange] = []
-        self.tasks: list[asyncio.Task[object]] = []
+        self.tasks: list[asyncio.Task[None]] = []
         self.failures: list[BaseException] = []
         self.limits = Limits(header=10.0, silence=30.0, write=30.0, keepalive=75.0, body=1 << 20)
         self._script = script
         self.connection = HotConnection(self._serve, lambda: self.successor, self.patience, self.limits)
         self.connection.connection_made(self.wire)
 
-    def _serve(self, exchange: HotExchange) -> asyncio.Task[object]:
+    def _serve(self, connection: HotConnection) -> asyncio.Task[None]:
         async def run() -> None:
-            try:
-                await self._script(exchange)
-            except BaseException as error:
-                self.failures.append(error)
-                raise
-            finally:
-                exchange.over()
+            while (exchange := await connection.following()) is not None:
+                self.exchanges.append(exchange)
+                try:
+                    await self._script(exchange)
+                except BaseException as error:
+                    self.failures.append(error)
+                    raise
+                finally:
+                    connection.ended(exchange)
 
-        self.exchanges.append(exchange)
-        task: asyncio.Task[object] = asyncio.get_running_loop().create_task(run())
+        task = asyncio.get_running_loop().create_task(run())
         self.tasks.append(task)
         return task
 

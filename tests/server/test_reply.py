@@ -13,8 +13,9 @@ from aiohttp import web
 from gateway.errors import ClientGone
 from gateway.patience import Patience
 from gateway.ports import Head
-from gateway.server.hot import HotConnection, HotExchange, Limits
+from gateway.server.hot import HotConnection, HotExchange
 from gateway.server.reply import HttpReply
+from gateway.server.shared import Limits
 
 Script = Callable[[Any], Awaitable[None]]
 KINDS = pytest.mark.parametrize("kind", [HttpReply, HotExchange])
@@ -62,17 +63,18 @@ async def hot(script: Script, *, closing: bool, patience: Patience):  # type: ig
     loop, tasks = asyncio.get_running_loop(), set()
     limits = Limits(header=10.0, silence=30.0, write=30.0, keepalive=75.0, body=1 << 20)
 
-    def serve(request: HotExchange) -> asyncio.Task[object]:
+    def serve(one: HotConnection) -> asyncio.Task[None]:
         async def answer() -> None:
-            try:
-                await request.body(1 << 20)
-                await script(request)
-            except ClientGone:
-                pass
-            finally:
-                request.over()
+            while (request := await one.following()) is not None:
+                try:
+                    await request.body(1 << 20)
+                    await script(request)
+                except ClientGone:
+                    pass
+                finally:
+                    one.ended(request)
 
-        task: asyncio.Task[object] = loop.create_task(answer())
+        task = loop.create_task(answer())
         tasks.add(task)
         return task
 

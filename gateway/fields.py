@@ -1,0 +1,62 @@
+"""Heads that come again and again, and what was made of their fields alone. Pure.
+
+A client sends the same head with each request of a connection, and a provider much the same with each answer. Whose
+key it holds, how its body is framed and which of its fields pass on are the same each time, so whoever works that out
+keeps it with the fields: with all that it depends on besides. It must not depend on `content-length`, which differs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+# Ends before a value that is all digits. Who takes a head apart sees to it that there is one such line at most.
+_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,7})(?=\r\n)")
+
+
+class Again(Generic[T]):
+    """A head that came over this connection before, and what was made of it. The same bytes around another length are
+    the same head, and need not be taken apart again."""
+
+    __slots__ = ("_after", "_before", "head")
+
+    def __init__(self, data: bytes, head: T) -> None:
+        """`data` is what `head` was made of, with its empty line."""
+        self.head = head
+        at = _LENGTH.search(data)
+        self._before, self._after = (data[: at.start(1)], data[at.end(1) :]) if at is not None else (b"", b"")
+
+    def length(self, data: bytes) -> tuple[int, int] | None:
+        """Where the head ends in `data` and how long its body is, if `data` begins with this head and there is one."""
+        before, after = self._before, self._after
+        if not before or not data.startswith(before):
+            return None
+        start = len(before)
+        end = data.find(b"\r", start, start + 9)
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit() or digits.startswith(b"0") or not data.startswith(after, end):
+            return None
+        return end + len(after), int(digits)
+
+
+class Fields(dict[str, str]):
+    """Lower-case names and values; `made` is what was made of them."""
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[Hashable, Any] = {}
+
+
+def made_of(headers: Mapping[str, str], make: Callable[[Mapping[str, str]], T]) -> T:
+    """What `make` makes of the fields, made once where they may come again."""
+    if type(headers) is not Fields:
+        return make(headers)
+    try:
+        return headers.made[make]  # type: ignore[no-any-return]  # what `make` has made
+    except KeyError:
+        made = headers.made[make] = make(headers)
+        return made

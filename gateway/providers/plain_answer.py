@@ -1,0 +1,106 @@
+"""Answers that can be read in one way only, and are all there: a short way past the parser. Pure.
+
+As `server/heads.py` is for requests: no parser for HTTP, but a short list of what is plain. A whole answer with a
+length, in one piece, on a connection that is kept. What is not on the list goes to httptools' parser with every byte;
+tests/providers/test_plain_answer.py holds what is plain here to what that parser makes of the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+from gateway.fields import Again
+
+LARGEST_HEAD = 16 << 10  # bytes
+MOST_HEADERS = 100
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])  # line ends among them, a tab not
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BODILESS = frozenset((204, 304))
+# Names that come with nearly every answer, in the ways in which they are written.
+_USUAL = (
+    "content-type", "content-length", "transfer-encoding", "connection", "date", "server", "x-request-id", "request-id",
+    "cache-control", "openai-processing-ms", "openai-version", "openai-organization", "openai-project", "vary", "via",
+    "strict-transport-security", "x-content-type-options", "alt-svc", "cf-cache-status",
+)  # fmt: skip
+_NAMES: Mapping[str, str] = {way: name for name in _USUAL for way in (name, name.title())}
+# Fields that providers send the same each time: lines of these are remembered.
+_STEADY = frozenset(_USUAL) - {"content-length", "date", "x-request-id", "request-id", "openai-processing-ms"}
+KEPT, LONGEST_KEPT = 1000, 200  # lines, and characters of one
+
+Lines = dict[str, tuple[str, str]]  # a header's line → its name and value
+
+
+class PlainAnswer(NamedTuple):
+    """`headers` with lower-case names; the body begins at `start` and goes to the end."""
+
+    status: int
+    headers: dict[str, str]
+    start: int
+
+
+class PlainAnswers:
+    """Those that come over one connection."""
+
+    __slots__ = ("_again",)
+    lines: ClassVar[Lines] = {}  # of heads that came before, over all connections
+
+    def __init__(self) -> None:
+        self._again: Again[PlainAnswer] | None = None
+
+    def read(self, data: bytes) -> PlainAnswer | None:
+        """An answer that is whole and plain, None where it is not."""
+        if (again := self._again) is not None and (found := again.length(data)) is not None:
+            start, length = found
+            if len(data) != start + length:
+                return None
+            return PlainAnswer(again.head.status, {**again.head.headers, "content-length": str(length)}, start)
+        plain = plain_answer(data, self.lines)
+        self._again = Again(data[: plain.start], plain) if plain is not None else None
+        return plain
+
+
+def plain_answer(data: bytes, seen: Lines) -> PlainAnswer | None:
+    """An answer that is whole and plain, None where it is not. `seen` remembers lines."""
+    end = data.find(b"\r\n\r\n", 0, LARGEST_HEAD)
+    if end < 0 or not data.startswith(b"HTTP/1.1 "):
+        return None
+    head = data[:end]
+    lines = head.count(b"\r\n")
+    if lines > MOST_HEADERS or len(head) - len(head.translate(None, _CONTROLS)) != 2 * lines:
+        return None  # a line end that is none, or another control character
+    first, *fields = head.decode("latin-1").split("\r\n")
+    code = first[9:12]
+    if not (code.isascii() and code.isdigit()) or first[12:13] not in ("", " ") or not 200 <= int(code) < 600:
+        return None
+    headers: dict[str, str] = {}
+    for field in fields:
+        line = seen.get(field) or _line(field, seen)
+        if line is None or line[0] in headers:
+            return None
+        headers[line[0]] = line[1]
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()) or len(length) > 12 or len(data) != end + 4 + int(length):
+        return None
+    if "transfer-encoding" in headers or "upgrade" in headers or int(code) in _BODILESS:
+        return None
+    if headers.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    return PlainAnswer(int(code), headers, end + 4)
+
+
+def _line(field: str, seen: Lines) -> tuple[str, str] | None:
+    """Name and value of a header's line, None where it is not plain."""
+    written, colon, value = field.partition(":")
+    name = _NAMES.get(written)
+    if name is None:
+        if not colon or _TOKEN.fullmatch(written) is None:
+            return None
+        name = written.lower()
+    line = name, value.strip(" \t")
+    if name in _STEADY and len(field) <= LONGEST_KEPT:
+        if len(seen) >= KEPT:
+            seen.clear()
+        seen[field] = line
+    return line

@@ -1,0 +1,76 @@
+"""A head that comes again is taken for the same only where its bytes are, the length apart."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.fields import Again, Fields, made_of
+from gateway.server.heads import plain_head
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\nAuthorization: Bearer k\r\n\r\n"
+
+
+def known(length: bytes = b"12") -> Again[str]:
+    return Again(HEAD % length, "the head")
+
+
+def test_the_same_head_with_another_length_is_known() -> None:
+    data = HEAD % b"7" + b"1234567"
+    assert known().length(data) == (len(data) - 7, 7)
+
+
+@given(st.integers(1, 99_999_999), st.binary(max_size=40))
+def test_the_length_is_what_stands_there(length: int, body: bytes) -> None:
+    head = HEAD % str(length).encode()
+    assert known().length(head + body) == (len(head), length)
+
+
+@given(st.binary(max_size=12))
+def test_what_is_no_length_is_left_to_whoever_reads_heads(value: bytes) -> None:
+    found = known().length(HEAD % value)
+    plain = plain_head((HEAD % value)[:-4], {})
+    if found is not None:
+        assert plain is not None
+        assert found[1] == plain.length > 0
+
+
+@given(st.integers(0, len(HEAD % b"12") - 1), st.integers(0, 255))
+def test_any_other_byte_makes_another_head(at: int, byte: int) -> None:
+    data = bytearray(HEAD % b"12")
+    if data[at] == byte or (chr(data[at]).isdigit() and chr(byte).isdigit()):
+        return
+    data[at] = byte
+    assert known().length(bytes(data)) is None
+
+
+@given(st.integers(0, len(HEAD % b"12") - 1))
+def test_a_part_of_a_head_is_not_known(end: int) -> None:
+    assert known().length((HEAD % b"12")[:end]) is None
+
+
+def test_a_head_without_a_length_is_never_known() -> None:
+    head = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    assert Again(head, "the head").length(head) is None
+
+
+def test_a_length_in_another_field_is_not_the_length() -> None:
+    head = b"POST / HTTP/1.1\r\nx-content-length: 5\r\ncontent-length: 3\r\n\r\n"
+    assert Again(head, "the head").length(head.replace(b": 3", b": 4")) == (len(head), 4)
+    assert Again(head, "the head").length(head.replace(b": 5", b": 6")) is None
+
+
+def test_what_is_made_of_fields_is_made_once_and_of_others_each_time() -> None:
+    calls: list[str] = []
+
+    def make(headers: object) -> str:
+        calls.append("made")
+        return str(headers)
+
+    fields = Fields()
+    fields["host"] = "x"
+    assert made_of(fields, make) == made_of(fields, make) == "{'host': 'x'}"
+    assert calls == ["made"]
+    made_of({"host": "x"}, make)
+    made_of({"host": "x"}, make)
+    assert calls == ["made"] * 3
