@@ -339,8 +339,8 @@ class Answer:
 
     def pour(self) -> None:
         """Give what has just come to the taker, if it still waits. What it raises is for its own task to hear."""
-        take, waiter = self.taker, self._waiter
-        if take is None or waiter is None or waiter.done() or not self._parts:
+        take, waiter, parts = self.taker, self._waiter, self._parts
+        if take is None or waiter is None or waiter.done() or not parts:
             return
         self._seen = None  # something came: patience begins anew
         try:

@@ -182,14 +182,19 @@ class RestoreFilter:
             return (event,)
         if data.startswith(b"[DONE]"):
             return (*self.flush(), event)
-        waiting = self._added or (self._open and any(restorer.held for restorer, _ in self._open.values()))
-        if not waiting and not (b"<" in data or b"\\" in data or b"&" in data):
+        if not self.looks(data):
             return (event,)
         try:
             chunk = json.loads(data)  # keeps integers of any size
         except (ValueError, RecursionError):
             return (event,)
         return self._chunk(event, chunk) if isinstance(chunk, dict) else (event,)
+
+    def looks(self, data: bytes) -> bool:
+        """Whether events with this in their data have to be looked into; others pass as they are."""
+        if 60 in data or 92 in data or 38 in data or self._added:  # `<`, a backslash, `&`
+            return True
+        return bool(self._open) and any(restorer.held for restorer, _ in self._open.values())
 
     def flush(self) -> Iterable[Event]:
         """What is held back when the stream ends without saying so."""

@@ -346,7 +346,7 @@ class HotExchange:
             if transport is None or transport.is_closing():
                 raise ClientGone("the connection is closed")
             transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
-            return connection.drained() is None
+            return connection._drained is None  # noqa: SLF001  # as `drained()` says
 
         return write
 

@@ -24,6 +24,7 @@ COMPLETION_OUTPUT = 16  # the default of `max_tokens` of OpenAI's /v1/completion
 
 # msgspec takes no union of Raw and None: what is absent is empty, and null is the four bytes.
 _ABSENT = msgspec.Raw(b"")
+_NULL = msgspec.Raw(b"null")
 _NOTHING = (b"", b"null", b"false")
 
 
@@ -133,7 +134,8 @@ class ChatMeter(Meter):
             self.call_it(chunk.id, chunk.model)
         for choice in chunk.choices or ():
             if (delta := choice.delta) is not None:
-                self.count(delta.content)
+                if delta.content:
+                    self.passed.add(delta.content.encode())  # msgspec gives no lone surrogates
                 if delta.tool_calls is not _ABSENT:
                     self._count_calls(bytes(delta.tool_calls))
             if choice.text:
@@ -142,10 +144,11 @@ class ChatMeter(Meter):
                 self.finish(choice.finish_reason)
         if chunk.error is not _ABSENT and bytes(chunk.error) not in _NOTHING:
             self.error = True
-        if chunk.usage is not _ABSENT and (usage := bytes(chunk.usage)) not in _NOTHING:
-            self.use(credible_usage(usage))
-            return not self._strip or bool(chunk.choices) or self.error
-        return True
+        usage = chunk.usage
+        if usage is _ABSENT or usage == _NULL or (told := bytes(usage)) in _NOTHING:  # as it mostly is
+            return True
+        self.use(credible_usage(told))
+        return not self._strip or bool(chunk.choices) or self.error
 
     def _count_calls(self, raw: bytes) -> None:
         """What a model wrote of its tool calls: their names and arguments."""

@@ -46,23 +46,23 @@ class Meter:
 
     def feed(self, event: Event) -> Iterable[Event]:
         """The event itself, or nothing where the client did not ask for it."""
-        data = event.data
-        if data is None:
-            return (event,)
-        if data.startswith(b"[DONE]"):
-            self.ended = True
-            return (event,)
+        return (event,) if event.data is None or self.note(event.data) else ()
+
+    def note(self, data: bytes) -> bool:
+        """Take notes of one event's data; whether it goes on to the client."""
         try:
-            passes = self.read(data)
+            return self.read(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self.flag("unreadable_chunk")
-            self.passed.add(data)
-            return (event,)
-        return (event,) if passes else ()
+            if data.startswith(b"[DONE]"):  # is no JSON
+                self.ended = True
+            else:
+                self.flag("unreadable_chunk")
+                self.passed.add(data)
+            return True
 
     def read(self, data: bytes) -> bool:
-        """Take notes of one event's data; whether it goes on to the client. Raises MsgspecError, UnicodeDecodeError
-        or RecursionError where it cannot be read."""
+        """`note` of a shape's own events. Raises MsgspecError, UnicodeDecodeError or RecursionError where it cannot be
+        read."""
         raise NotImplementedError
 
     def flush(self) -> Iterable[Event]:

@@ -11,11 +11,13 @@ from gateway.translation.pairs import Translation
 
 
 class Incoming:
-    """All but the constructor raise ProviderBroken."""
+    """What it does raises ProviderBroken."""
 
     def __init__(self, decoder: Decoder, translation: Translation | None) -> None:
         self.decoder = decoder
         self._stream = translation.stream() if translation is not None else None
+        # The data of the events that some bytes are, where they need no translation and nothing else is in them.
+        self.plain = decoder.plain if translation is None else _never
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """The events that `data` completes."""
@@ -40,6 +42,10 @@ class Incoming:
             return [*events, *stream.end()]
         except Unreadable as error:
             raise ProviderBroken(str(error)) from None
+
+
+def _never(_: bytes) -> None:
+    """What needs a translation is not plain."""
 
 
 def decoded(decoder: Decoder, data: bytes) -> Sequence[Event]:

@@ -166,7 +166,7 @@ async def _relay_stream(
         exchange.first_byte = clock.monotonic()
         exchange.status = upstream.status
         await reply.begin(Head(upstream.status, (*passed(answer.upstream, PASSED), *answer.headers)))
-        flow = _Flow(upstream, reply, incoming, stages)
+        flow = _Flow(upstream, reply, incoming, meter, stages)
         try:
             events, last = incoming.translated(first), False
             while True:
@@ -204,10 +204,10 @@ async def _relay_stream(
 class _Flow:
     """The pieces of a stream that pass without a wait; the loop waits for the end of them."""
 
-    def __init__(self, upstream: Upstream, reply: Reply, incoming: Incoming, stages: Stages) -> None:
+    def __init__(self, upstream: Upstream, reply: Reply, incoming: Incoming, meter: Meter, stages: Stages) -> None:
         self._upstream, self._reply = upstream, reply
         put = reply.put()
-        self._take = passage(incoming, stages, put) if put is not None else None
+        self._take = passage(incoming, meter, stages, put) if put is not None else None
 
     async def over(self) -> None:
         """Returns when what is left, if only the end, is to be waited for. Raises ProviderBroken, ClientGone."""

@@ -66,8 +66,6 @@ class Decoder:
             self._started = True
             data = data.removeprefix(b"\xef\xbb\xbf")
         if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data:  # whole events, as they mostly come
-            if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2:  # one, of one line
-                return [Event(data, data[6:-2])]
             return [_event(part + b"\n\n") for part in data[:-2].split(b"\n\n")]
         buffer = self._buffer + data if self._buffer else data
         events, start, at = [], 0, self._searched
@@ -82,6 +80,21 @@ class Decoder:
         if len(self._buffer) > self._largest:
             raise TooLong(f"an event larger than {self._largest} bytes")
         return events
+
+    def plain(self, data: bytes) -> list[bytes] | None:
+        """The data of the events that `data` is, where it is nothing but whole events, each a `data: ` line and a blank
+        one (one event may have its name before that). None: it is something else, or the end of an event; `feed` it."""
+        if self._buffer or not self._started or 13 in data:  # a CR; of one byte as a number, `in` takes a twentieth
+            return None
+        event = data.removesuffix(b"\n\n")
+        if 10 not in event:  # one of one line, as they mostly come
+            line = event.removeprefix(b"data: ")
+            return [line] if len(line) == len(data) - 8 else None
+        lines = data.split(b"\n")
+        if len(lines) == 4 and lines[0].startswith(b"event: "):
+            del lines[0]
+        found = [line[6:] for line in lines[:-1:2] if line.startswith(b"data: ")]
+        return found if 2 * len(found) + 1 == len(lines) and not any(lines[1::2]) and not lines[-1] else None
 
     def finish(self) -> list[Event]:
         """What is left when no more bytes come. An event that lacks its blank line is given with one: it would be

@@ -36,7 +36,10 @@ class Stages:
         self._meter, self._metered = meter, metered or meter
         self._keep = safe.keep
         self._search = safe.reply.stream(shape.runs(), json_text=json_text) if safe.reply is not None else None
-        self._restorers = (RestoreFilter(shape.runs(), safe.restore, json_text=json_text),) if safe.restore else ()
+        restorer = RestoreFilter(shape.runs(), safe.restore, json_text=json_text) if safe.restore else None
+        self._restorers = () if restorer is None else (restorer,)
+        # Whether bytes may not pass what stands behind the meter as they are; None: nothing does.
+        self.looks = None if restorer is None else restorer.looks
 
     @property
     def wait(self) -> bool:
@@ -75,12 +78,22 @@ class Stages:
         return events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
 
 
-def passage(incoming: Incoming, stages: Stages, put: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+def passage(
+    incoming: Incoming, meter: Meter, stages: Stages, put: Callable[[bytes], bool]
+) -> Callable[[bytes], bool]:  # fmt: skip
     """The way of a piece, from the provider's bytes to the client's, for as long as nothing on it waits: what
     `Upstream.flow` calls. False: the client takes no more for now. Raises ProviderBroken, ClientGone."""
+    plain, note, looks = incoming.plain, meter.note, stages.looks
 
     def take(data: bytes) -> bool:
-        out = stages.plain(incoming.feed(data))
-        return not out or put(out)
+        lines = plain(data)
+        if lines is None or (looks is not None and looks(data)):
+            out = stages.plain(incoming.feed(data))
+            return not out or put(out)
+        # As it mostly is: whole events that pass as they came, unless the client did not ask for one.
+        if len(lines) == 1:
+            return not note(lines[0]) or put(data)
+        kept = [line for line in lines if note(line)]
+        return not kept or put(data if len(kept) == len(lines) else b"".join([b"data: %b\n\n" % line for line in kept]))
 
     return take

@@ -32,8 +32,8 @@ class Passed:
         self.bytes += len(text)
         if self.running is not None:
             self.running.feed(text)
-        if len(self.text) < KEPT:
-            self.text += text[: KEPT - len(self.text)]
+        if (room := KEPT - len(self.text)) > 0:
+            self.text += text if len(text) <= room else text[:room]
 
 
 def said_in(answer: bytes) -> Passed:
