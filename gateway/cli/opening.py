@@ -20,8 +20,10 @@ CONFIG = click.option(
     "--config",
     "config",
     metavar="FILE",
+    envvar="GATEWAY_CONFIG",
     type=click.Path(path_type=Path),
-    help="The settings file. Without one: defaults, the echo model and the policies that come with the gateway.",
+    help="The settings file; else the one that the variable GATEWAY_CONFIG names. Without either: defaults, the echo "
+    "model and the policies that come with the gateway.",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 from collections import Counter
@@ -13,13 +14,16 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.opening import CONFIG, open_policies, open_settings
+from gateway.cli.opening import CONFIG, policies_of, refuse
 from gateway.errors import AnalyzerFailure
+from gateway.policy.compile import compile_profiles
 from gateway.policy.compiled import RedactionProfile
+from gateway.policy.files import Unreadable, load
 from gateway.redaction.placeholders import Placeholders
 from gateway.redaction.presidio import WARM_UP, PresidioAnalyzer
 from gateway.redaction.redact import checked, redacted
 from gateway.redaction.reply import Found
+from gateway.settings.load import examine
 
 PREFERRED = "strict"  # where none is named and there are several
 
@@ -33,10 +37,10 @@ def redact(file: str, config: Path | None, profile: str | None, as_json: bool) -
     """Print FILE (- for standard input) as a profile would let it leave, and what was found where.
 
     The text goes to standard output. Standard error gets a line for each span: line, column, kind, score and action; no
-    value. Nothing is sent anywhere or kept; placeholders are made with a key of this run alone.
+    value. Nothing is sent anywhere or kept; placeholders are made with a key of this run alone. A mistake elsewhere in
+    settings or policies is said on standard error, and changes nothing.
     """
-    policy, _ = open_policies(open_settings(config))
-    chosen = _chosen(policy.redaction, profile)
+    chosen = _chosen(_profiles(config), profile)
     text = _read(file)
     try:
         found = asyncio.run(_found(text, chosen))
@@ -63,12 +67,30 @@ def redact(file: str, config: Path | None, profile: str | None, as_json: bool) -
         click.echo(f"A request with this text would be refused: {', '.join(blocked)}.", err=True)
 
 
-def _chosen(there: Mapping[str, RedactionProfile], name: str | None) -> RedactionProfile:
+def _profiles(config: Path | None) -> Mapping[str, RedactionProfile | None]:
+    """The profiles of the policies, None for one with mistakes; the mistakes of all are said."""
+    found = examine(config, os.environ)
+    if found.settings is None:
+        refuse(found.mistakes)
+    try:
+        files = load(policies_of(found.settings))
+    except Unreadable as error:
+        refuse((*found.mistakes, error.mistake))
+    profiles, mistakes = compile_profiles(files, found.providers)
+    for mistake in (*found.mistakes, *mistakes):
+        click.echo(f"warning: {mistake}", err=True)
+    return profiles
+
+
+def _chosen(there: Mapping[str, RedactionProfile | None], name: str | None) -> RedactionProfile:
     wanted = name or (PREFERRED if PREFERRED in there or len(there) != 1 else next(iter(there)))
     if wanted not in there:
         names = ", ".join(sorted(there)) or "none"
         raise click.ClickException(f"there is no redaction profile '{wanted}'; there are: {names}")
-    return there[wanted]
+    profile = there[wanted]
+    if profile is None:
+        raise click.ClickException(f"the redaction profile '{wanted}' has mistakes, see above")
+    return profile
 
 
 def _read(file: str) -> str:

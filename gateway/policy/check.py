@@ -48,7 +48,7 @@ def disagreements(entries: Entries, providers: Mapping[str, ProviderFacts]) -> I
         yield from _model(entries, providers, name, entry)
     yield from _fallbacks(entries)
     for _, entry in entries.good("redaction"):
-        yield from _profile(entry)
+        yield from profile_mistakes(entry)
     yield from _prices(entries, providers)
 
 
@@ -253,7 +253,8 @@ def _force(entry: Entry) -> Iterator[Mistake]:
             yield entry.mistake(f"may not be forced: {UNFORCED[name]}", "another parameter", "request", "force", name)
 
 
-def _profile(entry: Entry) -> Iterator[Mistake]:
+def profile_mistakes(entry: Entry) -> Iterator[Mistake]:
+    """What a redaction profile must agree on with itself."""
     table = entry.table
     own = {pattern.entity for pattern in table.patterns} | {word.entity for word in table.deny}
     for index, entity in enumerate(table.entities):

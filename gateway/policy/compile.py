@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from typing import Any
 
-from gateway.policy.check import disagreements
+from gateway.policy.check import disagreements, profile_mistakes
 from gateway.policy.compiled import Disabled, Model, PolicySet, Price, ProviderFacts, RedactionProfile, Version
-from gateway.policy.entries import Entries, Entry, Rules, read_entries
+from gateway.policy.entries import Entries, Entry, Rules, dotted, read_entries
 from gateway.policy.join import with_digest
 from gateway.policy.later import not_enforced
 from gateway.policy.levels import Levels
@@ -34,6 +34,22 @@ def compile_policies(
         return None, sorted(set(mistakes)), []
     policy = _policy_set(entries, providers)
     return policy, [], list(warnings(policy, now))
+
+
+def compile_profiles(
+    files: Mapping[str, str], providers: Mapping[str, ProviderFacts]
+) -> tuple[dict[str, RedactionProfile | None], list[Mistake]]:
+    """The redaction profiles alone, None for one that has a mistake itself; and every mistake of the files, wherever:
+    for who only wants to see what a profile does."""
+    entries, mistakes = read_entries(files)
+    mistakes += disagreements(entries, providers)
+    twice = {mistake.what.partition(" stands also in ")[0] for mistake in mistakes}
+    rules = Rules()
+    profiles: dict[str, RedactionProfile | None] = dict.fromkeys(entries.named["redaction"])
+    for name, entry in entries.good("redaction"):
+        if not entry.unread and dotted(entry.loc) not in twice and not [*profile_mistakes(entry)]:
+            profiles[name] = _profile(name, entry, rules)
+    return profiles, sorted(set(mistakes))
 
 
 def _policy_set(entries: Entries, providers: Mapping[str, ProviderFacts]) -> PolicySet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from gateway.cli import main
 from gateway.cli.keys import quoted, stanza
 from gateway.identity.secrets import digest_of, parse_hash
+from gateway.settings.load import load
 
 
 def made(*arguments: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -56,9 +58,29 @@ def test_any_printable_name_makes_valid_toml(name: str) -> None:
     assert tomllib.loads(f"{quoted(name)} = 1") == {name: 1}
 
 
+@pytest.mark.parametrize("role", [None, "read", "all"])
+def test_an_admin_token_is_one_that_the_settings_take(tmp_path: Path, role: str | None) -> None:
+    result = CliRunner().invoke(main, ["keys", "new", "--admin", "on call", *(("--role", role) if role else ())])
+    assert result.exit_code == 0, result.output
+    (secret,) = re.findall(r"gw-[A-Za-z0-9_-]{43}", result.output)
+    assert "keys.toml" not in result.output
+    stanza = result.output[result.output.index("[admin.") :]
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "config.toml").write_text(f"[admin]\nenabled = true\n{stanza}")
+    settings, mistakes = load(tmp_path / "config.toml", {})
+    assert settings is not None, mistakes
+    (token,) = settings.admin.credentials()
+    assert (token.name, token.role) == ("on call", role or "read")
+    assert settings.admin.tokens["on call"].hash == digest_of(secret)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--admin", "a", "--team", "t"], "has no team"),
+        (["--admin", "a", "--expires", "2999-01-01"], "does not expire"),
+        (["--admin", "a", "--role", "god"], "is not one of 'read'"),
+        (["a", "--role", "read"], "--role is for admin tokens"),
         (["a", "--expires", "soon"], "not a date or a time such as 2027-01-01"),
         (["a", "--expires", "2001-01-01"], "lies in the past"),
         ([" "], "printable characters"),

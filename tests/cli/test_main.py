@@ -88,3 +88,13 @@ def test_as_a_process_of_its_own(tmp_path: Path) -> None:
     assert done.stdout.startswith("config.toml:2: unknown key 'prot' in [server], did you mean 'port'?; host, port, ")
     assert "config.toml:4: store.url holds a password; " in done.stdout
     assert "canary" not in done.stdout
+
+
+def test_the_settings_file_by_variable_and_above_it_by_option(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(f"{name} = 1\n")
+    environ = {"GATEWAY_CONFIG": str(tmp_path / "one.toml")}
+    assert "one.toml:1: unknown table or key 'one'" in CliRunner().invoke(main, ["check"], env=environ).output
+    by_option = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "two.toml")], env=environ).output
+    assert "two.toml:1: unknown table or key 'two'" in by_option
+    assert "one.toml" not in by_option

@@ -82,6 +82,45 @@ def test_mistakes_are_said(folder: Path, arguments: list[str], given: bytes | No
     assert says in err
 
 
+def test_a_mistake_elsewhere_is_said_and_changes_nothing(folder: Path) -> None:
+    (folder / "policies" / "keys.toml").write_text('[keys.bot]\nhash = "sha256:0"\nteam = "nobody"\n')
+    (folder / "config.toml").write_text("[server]\nport = 1.5\n")
+    code, out, err = run(folder, "-", given=b"to ada@example.com")
+    assert code == 0
+    assert re.fullmatch(r"to <EMAIL_ADDRESS_[0-9a-f]{8}>\n?", out)
+    warnings = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert [re.sub(r".*/|: .*", "", line.removeprefix("warning: ")) for line in warnings] == [
+        "config.toml:2", "keys.toml:2", "keys.toml:3",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'action = "hide"',  # wrong by itself
+        "scores = { IBAN_CODE = 0.5 }",  # at odds with itself
+        '[redaction.x]\nentities = ["SECRET"]\n[redaction."y"]\nentities = []',  # another profile
+    ],
+)
+def test_a_profile_with_a_mistake_of_its_own_is_not_used(folder: Path, more: str) -> None:
+    (folder / "policies" / "redaction.toml").write_text(f'[redaction.strict]\nentities = ["EMAIL_ADDRESS"]\n{more}\n')
+    code, out, err = run(folder, "-", given=b"to ada@example.com")
+    assert "warning: " in err
+    if "redaction.x" in more:
+        assert code == 0
+    else:
+        assert (code, out) == (1, "")
+        assert "the redaction profile 'strict' has mistakes, see above" in err
+
+
+def test_a_profile_that_stands_in_two_files_is_not_used(folder: Path) -> None:
+    (folder / "policies" / "other.toml").write_text('[redaction.strict]\nentities = ["SECRET"]\n')
+    code, _, err = run(folder, "-", given=b"x")
+    assert code == 1
+    assert "stands also in" in err
+    assert "'strict' has mistakes" in err
+
+
 def test_with_the_policies_that_are_shipped(tmp_path: Path) -> None:
     file = tmp_path / "own.txt"
     file.write_text("card 4111 1111 1111 1111\n")
