@@ -10,9 +10,6 @@ import sys
 from typing import Any
 
 import pytest
-from botocore.loaders import Loader
-from botocore.model import ServiceModel
-from botocore.validate import ParamValidator
 
 from gateway.errors import ProviderBroken
 from gateway.providers.aws_signature import signed_headers
@@ -25,17 +22,11 @@ from gateway.translation.pairs import PROVIDERS, Translation
 from tests.e2e.test_dialects import CHAT, MESSAGES
 from tests.providers.frames import through_frames
 from tests.providers.upstream import badly_signed, cassette, events, frame
+from tests.translation.clouds import MODEL, fits
 
 TAPE = cassette("bedrock")
-MODEL = ServiceModel(Loader().load_service_model("bedrock-runtime", "service-2"))
 CLAUDE = "eu.anthropic.claude-sonnet-5-v1:0"
 NOVA = "amazon.nova-pro-v1:0"
-
-
-def fits(shape: str, value: object) -> None:
-    """Every field is known to the service model, has its type and is there where it must be."""
-    report = ParamValidator().validate(value, MODEL.shape_for(shape))
-    assert not report.has_errors(), report.generate_report()
 
 
 def request(client: str, asked: dict[str, Any], model: str = CLAUDE) -> dict[str, Any]:
