@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from gateway.ports import Transport
 from gateway.providers.credentials import Credentials
 from gateway.providers.openai import OpenAI, Within
 from gateway.reading import Ask
+
+# The paths below a deployment, as Azure's clients know them; all others name the model in the body, or none.
+DEPLOYED = frozenset((
+    "/completions", "/chat/completions", "/embeddings", "/audio/transcriptions", "/audio/translations", "/audio/speech",
+    "/images/generations", "/images/edits",
+))  # fmt: skip
 
 
 class Azure(OpenAI):
@@ -30,8 +37,10 @@ class Azure(OpenAI):
         query = endpoint.raw_query if self._native(endpoint) else ""
         if self._version is None:
             return f"/v1{path}" + (f"?{query}" if query else "")
+        if path == "/realtime":
+            query = re.sub(r"(?<![^&])model=", "deployment=", query)
         query = f"{query}&" if query else ""
-        deployment = f"/deployments/{quote(model, safe='')}" if model is not None else ""
+        deployment = f"/deployments/{quote(model, safe='')}" if model is not None and path in DEPLOYED else ""
         return f"{deployment}{path}?{query}api-version={self._version}"
 
     def _credential(self, key: str) -> tuple[str, str]:

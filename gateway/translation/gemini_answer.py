@@ -23,7 +23,6 @@ from gateway.translation.neutral import (
     End,
     Grow,
     Open,
-    Sign,
     Stop,
     Text,
     Thought,
@@ -97,10 +96,9 @@ class Reader:
             self._open = Call
             self._calls += 1
             one = str(call.get("id") or f"call_{self._id}_{self._calls}")
-            yield Open(Call(one, call["name"], ""))
+            # Signed from its beginning: a client may be told the signature then alone.
+            yield Open(Call(one, call["name"], "", signature or None))
             yield Grow(msgspec.json.encode(call.get("args") or {}).decode())
-            if signature:
-                yield Sign(signature)
             return
         text = part.get("text")
         if not text:

@@ -1,10 +1,13 @@
 """The neutral form → Gemini's generateContent. Pure; the model and whether it streams stand in the path.
 
-Source: ai.google.dev/api/generate-content (v1beta), as the models of google-genai 3.4 hold it.
+Source: ai.google.dev/api/generate-content (v1beta), as the models of google-genai 3.4 hold it. A call of Gemini 3's
+must come back signed; of one that it did not sign (another maker's, a client's that keeps no signatures) Google lets
+that be said: ai.google.dev/gemini-api/docs/thought-signatures.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +29,8 @@ from gateway.translation.neutral import (
 )
 from gateway.translation.unsaid import detail_hint, label_hints, name_hint
 
+_STRICT = re.compile(r"gemini-(?:[3-9]|\d\d)")  # models that refuse a call without a signature
+UNSIGNED = "skip_thought_signature_validator"
 _MODES = {"auto": "AUTO", "none": "NONE", "any": "ANY", "tool": "ANY"}
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH"}
 _CONFIG = (
@@ -98,11 +103,15 @@ def _thinking(reasoning: Reasoning, losses: Losses) -> dict[str, Any]:
 
 def _contents(conversation: Conversation, losses: Losses) -> Iterator[dict[str, Any]]:
     names: dict[str, str] = {}
+    strict = _STRICT.match(conversation.model.removeprefix("models/")) is not None
     for turn in conversation.turns:
         names |= {part.id: part.name for part in turn.parts if isinstance(part, Call)}
         if turn.role == "system":
             losses.content("messages.role 'system' behind the first turn")
         parts = [written for part in turn.parts if (written := _written(part, names, losses)) is not None]
+        calls = [part for part in parts if "functionCall" in part]
+        if calls and strict:  # the first of several stands for all
+            calls[0].setdefault("thoughtSignature", UNSIGNED)
         if parts:  # a content without any is refused there
             yield {"role": "model" if turn.role == "assistant" else "user", "parts": parts}
 

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.limits.reservation import Usage
 from gateway.stream.sse import Event
+from gateway.translation.carried import carried
 from gateway.translation.chat_answer import decoded
 from gateway.translation.neutral import (
     NOTHING_ASKED,
@@ -126,12 +127,12 @@ def usage_of(usage: Usage | None) -> dict[str, Any]:
 
 def _block(part: AnswerPart) -> dict[str, Any]:
     match part:
-        case Call(id=one, name=name, arguments=arguments):
+        case Call(id=one, name=name, arguments=arguments, signature=signature):
             try:
                 value = msgspec.json.decode(arguments or "{}")
             except msgspec.MsgspecError:
                 raise Unreadable("a tool call whose arguments are no JSON") from None
-            return {"type": "tool_use", "id": one, "name": name, "input": value}
+            return {"type": "tool_use", "id": carried(one, signature), "name": name, "input": value}
         case Thought(text, signature, sealed):
             if sealed is not None:
                 return {"type": "redacted_thinking", "data": sealed}

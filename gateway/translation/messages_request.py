@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.translation.carried import apart
 from gateway.translation.choosing import needs_tools
 from gateway.translation.losses import Fields, Losses, Untranslatable
 from gateway.translation.neutral import (
@@ -53,6 +54,7 @@ def read(body: object, losses: Losses) -> Conversation:
         "messages.content.tool_use_id (of no call in the conversation)",
         "messages.tool_calls.function.arguments": "messages.content.input",
         "thinking of earlier turns": "messages.content.thinking",
+        "messages.tool_calls.extra_content": "messages.content.id (the signature in it)",
     }  # fmt: skip
     for name in _KEPT:
         if fields.any(name):
@@ -145,7 +147,8 @@ def _part(fields: Fields, losses: Losses) -> Part | None:
                 losses.parameter("messages.content.citations")
         case "tool_use":
             arguments = msgspec.json.encode(fields.any("input") or {}).decode()
-            part = Call(fields.need("id", str), fields.need("name", str), arguments)
+            one, signature = apart(fields.need("id", str))
+            part = Call(one, fields.need("name", str), arguments, signature)
             if (caller := fields.take("caller", dict)) is not None and caller != {"type": "direct"}:
                 losses.content("messages.content.caller")
         case "tool_result":
@@ -155,7 +158,8 @@ def _part(fields: Fields, losses: Losses) -> Part | None:
             kept = tuple(one for one in inner if isinstance(one, Text | Image | Document))
             if len(kept) < sum(one is not None for one in inner):
                 losses.content("messages.content.content (other than text, images, documents)")
-            part = Result(fields.need("tool_use_id", str), kept, fields.take("is_error", bool) or False)
+            one, _ = apart(fields.need("tool_use_id", str))
+            part = Result(one, kept, fields.take("is_error", bool) or False)
         case "thinking":
             part = Thought(fields.need("thinking", str), fields.take("signature", str))
         case "redacted_thinking":

@@ -80,7 +80,8 @@ PATHS = {
     "openai": "/v1/chat/completions", "anthropic": "/v1/messages", "azure-v1": "/openai/v1/chat/completions",
     "azure": "/openai/deployments/some-model/chat/completions?api-version=2024-10-21",
 }  # fmt: skip
-CHAT_ONLY = ["openai", "anthropic", "gemini", "bedrock"]  # of those that do not speak Responses
+RESPONSES_PATHS = {"azure": "/openai/responses?api-version=2024-10-21", "azure-v1": "/openai/v1/responses"}
+THINKING = ["anthropic", "gemini", "bedrock", "vertex"]
 KEYS = {"vertex": "file:account.json"}
 LENT = {"UPSTREAM_KEY_ID": "AKIDEXAMPLE", "UPSTREAM_TOKEN": "lent"}  # beside a secret access key of AWS's
 CREDENTIALS = {
@@ -152,10 +153,11 @@ def rewound(served: Served) -> None:
         player.seen.clear()
 
 
-def sent(served: Served, provider: str, stream: bool) -> dict[str, Any]:
+def sent(served: Served, provider: str, stream: bool, *, responses: bool = False) -> dict[str, Any]:
     """What the provider got, and that it came as its own clients send it."""
     (request,) = served.players[provider].seen
     paths = {"bedrock": f"/model/some-model/converse{'-stream' if stream else ''}", **PATHS}
+    paths |= RESPONSES_PATHS if responses else {}
     if provider == "vertex":
         paths["vertex"] = (
             "/v1/projects/my-project/locations/global/publishers/google/models/some-model:"
@@ -249,20 +251,20 @@ def is_the_answer(answer: Response) -> None:
     assert answer.usage.input_tokens_details.cached_tokens == 100
 
 
-@pytest.mark.parametrize("provider", CHAT_ONLY)
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_responses_whole(served: Served, provider: str) -> None:
     with served.chat() as client:
         answer = client.responses.create(model=provider, **RESPONSES)
     is_the_answer(answer)
     thoughts = [item.summary[0].text for item in answer.output if item.type == "reasoning"]
-    assert thoughts == ([] if provider == "openai" else ["The picture shows a sky."])
-    sent(served, provider, stream=False)
+    assert thoughts == (["The picture shows a sky."] if provider in THINKING else [])
+    sent(served, provider, stream=False, responses=True)
     record = served.record()
     assert (record["gen_ai.usage.input_tokens"], record["gen_ai.usage.output_tokens"]) == (125, 60)
     assert record["gateway.usage.basis"] == "provider"
 
 
-@pytest.mark.parametrize("provider", CHAT_ONLY)
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_responses_streamed(served: Served, provider: str) -> None:
     numbers, text = [], ""
     with served.chat() as client, client.responses.create(model=provider, stream=True, **RESPONSES) as stream:
@@ -273,11 +275,11 @@ def test_responses_streamed(served: Served, provider: str) -> None:
     assert numbers == list(range(len(numbers)))
     assert event.type == "response.completed"
     is_the_answer(event.response)
-    sent(served, provider, stream=True)
+    sent(served, provider, stream=True, responses=True)
     assert served.record()["gen_ai.usage.output_tokens"] == 60
 
 
-@pytest.mark.parametrize("provider", CHAT_ONLY)
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_responses_gathered_by_the_sdk(served: Served, provider: str) -> None:
     with served.chat() as client, client.responses.stream(model=provider, **RESPONSES) as stream:
         kinds = [event.type for event in stream]
@@ -285,7 +287,7 @@ def test_responses_gathered_by_the_sdk(served: Served, provider: str) -> None:
     assert kinds.count("response.function_call_arguments.done") == 2
 
 
-@pytest.mark.parametrize("provider", CHAT_ONLY)
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_responses_with_what_it_said_before(served: Served, provider: str) -> None:
     with served.chat() as client:
         answer = client.responses.create(model=provider, **RESPONSES)
@@ -295,13 +297,47 @@ def test_responses_with_what_it_said_before(served: Served, provider: str) -> No
         served.players[provider].seen.clear()
         more: Any = [*RESPONSES["input"], *before, *outputs]
         client.responses.create(model=provider, **{**RESPONSES, "input": more})
-    text = json.dumps(sent(served, provider, stream=False), ensure_ascii=False)
+    comes_back(provider, sent(served, provider, stream=False, responses=True))
+
+
+def comes_back(provider: str, body: dict[str, Any]) -> None:
+    """Of the turn before: both results, and what its provider signed, as it signed it."""
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True)
     assert text.count('"sun"') == 2
-    if provider == "anthropic":  # which wants its thoughts back, as it signed them
-        assert '{"type": "thinking", "thinking": "The picture shows a sky.", "signature": "c2ln"}' in text
+    signed = {
+        "anthropic": '{"signature": "c2ln", "thinking": "The picture shows a sky.", "type": "thinking"}',
+        "bedrock": '{"reasoningText": {"signature": "c2ln", "text": "The picture shows a sky."}}',
+        "gemini": '"thoughtSignature": "c2ln"', "vertex": '"thoughtSignature": "c2ln"',
+    }  # fmt: skip
+    assert signed.get(provider, "") in text
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "bedrock"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_chat_with_what_it_said_before(served: Served, provider: str) -> None:
+    with served.chat() as client:
+        message = client.chat.completions.create(model=provider, **CHAT).choices[0].message
+        calls = [call.id for call in message.tool_calls or ()]
+        results = [{"role": "tool", "tool_call_id": call, "content": "sun"} for call in calls]
+        served.players[provider].seen.clear()
+        more: Any = [*CHAT["messages"], message.to_dict(), *results]
+        client.chat.completions.create(model=provider, **{**CHAT, "messages": more})
+    comes_back(provider, sent(served, provider, stream=False))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_messages_with_what_they_said_before(served: Served, provider: str) -> None:
+    with served.messages() as client, client.messages.stream(model=provider, **MESSAGES) as stream:
+        said = [block.to_dict() for block in stream.get_final_message().content]
+    results = [{"type": "tool_result", "tool_use_id": block["id"], "content": "sun"}
+               for block in said if block["type"] == "tool_use"]  # fmt: skip
+    served.players[provider].seen.clear()
+    more: Any = [*MESSAGES["messages"], {"role": "assistant", "content": said}, {"role": "user", "content": results}]
+    with served.messages() as client:
+        client.messages.create(model=provider, **{**MESSAGES, "messages": more})
+    comes_back(provider, sent(served, provider, stream=False))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize(("play", "status"), [("key", 502), ("rate", 429), ("overloaded", 503)])
 def test_errors_in_the_clients_words(served: Served, provider: str, play: str, status: int) -> None:
     served.players[provider].play = play

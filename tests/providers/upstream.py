@@ -18,6 +18,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from gateway.stream.sse import Decoder
+from gateway.translation.pairs import Translation
+
 KINDS = {"bedrock": "application/vnd.amazon.eventstream"}
 NOTHING: Mapping[str, str] = {}
 CASSETTES = Path(__file__).parent / "cassettes"
@@ -86,6 +89,26 @@ class Player:
     seen: list[dict[str, Any]] = field(default_factory=list)
 
 
+def as_responses(provider: str, play: str, body: Mapping[str, Any]) -> tuple[bytes, str]:
+    """The cassette of a chat provider, as one that speaks Responses too would play it."""
+    translation = Translation("responses", "chat", 7)
+    if not body.get("stream"):
+        return translation.whole(json.dumps(cassette(provider)["whole"][play]).encode()), "application/json"
+    stream = translation.stream()
+    sent = [one for event in Decoder().feed(b"".join(events(provider, play))) for one in stream.feed(event)]
+    return b"".join(event.raw for event in (*sent, *stream.end())), "text/event-stream"
+
+
+def played(provider: str, player: Player, path: str, body: Mapping[str, Any]) -> tuple[bytes, str]:
+    """An answer, and its media type."""
+    if path.partition("?")[0].endswith("/responses"):
+        return as_responses(provider, player.play, body)
+    if body.get("stream") or "stream" in path:
+        sent = (player.script or events(provider, player.play))[: player.cut]
+        return b"".join(sent), KINDS.get(provider, "text/event-stream")
+    return json.dumps(cassette(provider)["whole"][player.play]).encode(), "application/json"
+
+
 @contextmanager
 def playing(provider: str) -> Iterator[Player]:
     tape = cassette(provider)
@@ -112,11 +135,8 @@ def playing(provider: str) -> Iterator[Player]:
             elif player.play in tape["errors"]:
                 status, error, *more = tape["errors"][player.play]
                 self.reply(status, json.dumps(error).encode(), "application/json", *more)
-            elif body.get("stream") or "stream" in self.path:
-                sent = (player.script or events(provider, player.play))[: player.cut]
-                self.reply(200, b"".join(sent), KINDS.get(provider, "text/event-stream"))
             else:
-                self.reply(200, json.dumps(tape["whole"][player.play]).encode(), "application/json")
+                self.reply(200, *played(provider, player, self.path, body))
 
         def reply(self, status: int, data: bytes, kind: str, more: Mapping[str, str] = NOTHING) -> None:
             self.send_response(status)
