@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import hiredis
@@ -42,17 +43,69 @@ class ReplyError(StoreFailure):
         super().__init__(text[:200])
 
 
+class Replies:
+    """Takes the replies to several commands in place of a future for each. What Redis answered with an error is a
+    ReplyError among them; whatever else goes wrong is the failure of all."""
+
+    __slots__ = ("_count", "_replies", "whole")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
+        self.whole: asyncio.Future[list[Any]] = loop.create_future()
+        self._replies: list[Any] = []
+        self._count = count
+
+    def done(self) -> bool:
+        return self.whole.done()
+
+    def set_result(self, reply: Any) -> None:
+        self._replies.append(reply)
+        if len(self._replies) == self._count:
+            self.whole.set_result(self._replies)
+
+    def set_exception(self, error: StoreFailure) -> None:
+        if isinstance(error, ReplyError):
+            self.set_result(error)
+        else:
+            self.whole.set_exception(error)
+
+
+Waiting = asyncio.Future[Any] | Replies
+
+
+class Flight:
+    """Commands that left in one write, and who waits for their replies. `late`: how often they were found late; the
+    first time they get one more chance."""
+
+    __slots__ = ("answered", "deadline", "late", "waiting")
+
+    def __init__(self, waiting: list[Waiting], deadline: float) -> None:
+        self.waiting, self.deadline = waiting, deadline
+        self.answered = 0
+        self.late = 0
+
+    def fail(self, failure: StoreFailure) -> None:
+        for one in self.waiting[self.answered :]:
+            if not one.done():
+                one.set_exception(failure)
+
+
 class Link(asyncio.Protocol):
-    """One connection. Its futures raise StoreFailure when a reply is late, an error, or lost."""
+    """One connection. Its futures raise StoreFailure when a reply is late, an error, or lost.
+
+    Late is what the other end is, never what our own loop is: the time of a call begins when it is written, not when
+    it is queued, by a clock that does not stand still within a turn of the loop; and before it is given up, the loop
+    reads once more what may have come while it was busy.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._flights: deque[Flight] = deque()
         self._out: list[bytes] = []
+        self._next: list[Waiting] = []  # who waits for what is in `_out`
+        self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._graced = False
         self._transport: asyncio.WriteTransport | None = None
         self.lost = False
 
@@ -63,65 +116,79 @@ class Link(asyncio.Protocol):
 
     def send(self, encoded: bytes) -> asyncio.Future[Any]:
         """Queue a command; the reply comes by the future. Raises StoreFailure where it cannot even be queued."""
-        if self.lost:
-            raise Lost("no connection")
-        if len(self._waiting) >= WAITING:
-            raise StoreFailure("too many calls wait for the store")
+        self._check(1)
         future: asyncio.Future[Any] = self._loop.create_future()
-        if not self._out:
-            self._loop.call_soon(self._flush)
         self._out.append(encoded)
-        self._waiting.append((self._loop.time() + self._seconds, future))
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._late)
+        self._next.append(future)
         return future
 
+    def send_all(self, encoded: Sequence[bytes]) -> asyncio.Future[list[Any]]:
+        """Queue several; a reply or a ReplyError of each comes by the one future. Raises StoreFailure, as above."""
+        self._check(len(encoded))
+        replies = Replies(self._loop, len(encoded))
+        self._out += encoded
+        self._next += [replies] * len(encoded)
+        return replies.whole
+
+    def _check(self, count: int) -> None:
+        if self.lost:
+            raise Lost("no connection")
+        if self._waiting >= WAITING:
+            raise StoreFailure("too many calls wait for the store")
+        self._waiting += count
+        if not self._out:
+            self._loop.call_soon(self._flush)
+
     def _flush(self) -> None:
+        if self.lost or self._transport is None:
+            return
         out, self._out = self._out, []
-        if out and not self.lost and self._transport is not None:
-            self._transport.write(b"".join(out))
+        waiting, self._next = self._next, []
+        self._flights.append(Flight(waiting, monotonic() + self._seconds))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._late)
+        self._transport.write(b"".join(out))
 
     def data_received(self, data: bytes) -> None:
+        flights, gets = self._flights, self._reader.gets
         try:
             self._reader.feed(data)
-            while (reply := self._reader.gets()) is not False:
-                _, future = self._waiting.popleft()
-                if future.done():
+            while (reply := gets()) is not False:
+                flight = flights[0]
+                one = flight.waiting[flight.answered]
+                flight.answered += 1
+                if flight.answered == len(flight.waiting):
+                    flights.popleft()
+                    self._waiting -= flight.answered
+                if one.done():
                     continue
                 if isinstance(reply, hiredis.ReplyError):
-                    future.set_exception(ReplyError(str(reply)))
+                    one.set_exception(ReplyError(str(reply)))
                 else:
-                    future.set_result(reply)
+                    one.set_result(reply)
         except (hiredis.ProtocolError, IndexError):  # what came is not an answer to anything we asked
             self.drop()
 
     def _late(self) -> None:
-        """Fail what is late. Replies that wait in the socket, since our own loop was late, get one more chance."""
+        """Fail what is late and has had its second chance."""
         self._timer = None
-        now = self._loop.time()
-        if not self._waiting:
-            self._graced = False
+        if not self._flights:
             return
-        oldest = self._waiting[0][0]
-        if oldest > now:
-            self._graced = False
-            self._timer = self._loop.call_at(oldest, self._late)
-            return
-        if not self._graced:
-            self._graced = True
-            self._timer = self._loop.call_later(GRACE, self._late)
-            return
-        upcoming = now + self._seconds
-        for deadline, future in self._waiting:
-            if deadline > now:
-                upcoming = deadline
+        now, wait = monotonic(), self._seconds
+        silent = self._flights[0].late > 1 and now - self._flights[0].deadline > SILENCE
+        for flight in self._flights:
+            if flight.deadline > now:
+                wait = min(wait, flight.deadline - now)
                 break
-            if not future.done():
-                future.set_exception(StoreFailure(f"no reply within {self._seconds * 1000:.0f} ms"))
-        if now - oldest > SILENCE:
+            flight.late += 1
+            if flight.late == 1:
+                wait = GRACE
+            elif flight.late == 2:
+                flight.fail(StoreFailure(f"no reply within {self._seconds * 1000:.0f} ms"))
+        if silent:
             self.drop()
-            return
-        self._timer = self._loop.call_at(upcoming, self._late)
+        else:
+            self._timer = self._loop.call_later(wait, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
@@ -137,10 +204,11 @@ class Link(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting, self._waiting = self._waiting, deque()
-        for _, future in waiting:
-            if not future.done():
-                future.set_exception(Lost("the connection broke"))
+        flights, self._flights = self._flights, deque()
+        flights.append(Flight(self._next, 0.0))
+        self._next, self._out = [], []
+        for flight in flights:
+            flight.fail(Lost("the connection broke"))
 
 
 class Pipe:
@@ -165,6 +233,10 @@ class Pipe:
         """Send a command over the link of this moment; None where there is none. Raises StoreFailure."""
         link = self._link
         return None if link is None or link.lost else link.send(encoded)
+
+    async def call_all(self, encoded: Sequence[bytes]) -> list[Any]:
+        """Send several commands in one write; a reply or a ReplyError of each. Raises StoreFailure."""
+        return await (await self.link()).send_all(encoded)
 
     async def link(self) -> Link:
         """The link of this moment, to send several commands over. Raises StoreFailure."""
