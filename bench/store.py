@@ -23,7 +23,7 @@ import uvloop
 from bench.processes import redis_server
 from gateway.errors import Rule
 from gateway.limits.redis import RedisStore
-from gateway.limits.redis_code import Script, admission, charged, closing, encode, keys_of
+from gateway.limits.redis_code import NOTHING, Script, admission, charged, closing, keys_of, plans_of
 from gateway.limits.scopes import Charge, Claim, Lease, Limit, Scope, Unit, Window
 from gateway.telemetry.tasks import Background
 
@@ -73,13 +73,15 @@ async def theirs(url: str) -> tuple[Pair, Callable[[], Awaitable[None]]]:
     scripts = Script.load("admit.lua"), Script.load("settle.lua")
     shas = [await client.script_load(script.source) for script in scripts]
     keys, now = keys_of("theirs"), int(time.time() * 1e6)
-    plans = [encode(keys.prefix, scope, now) for scope in SCOPES]
+    plans = plans_of(keys, SCOPES, now)
 
     async def pair(name: str) -> None:
         call: Any = client.evalsha
-        admit = words(admission(keys, Claim(name, "theirs", SCOPES, 900, 1000), plans, b"", b"epoch")[1])
+        claim = Claim(name, "theirs", SCOPES, 900, 1000)
+        admit = words(admission(keys, claim, plans, b"", b"epoch", NOTHING)[1])
         await call(shas[0], int(admit[0]), *admit[1:])
-        settle = words(closing(keys, name, plans, b"final", charged(Charge(500, 600)), "epoch", b"")[1])
+        lease = Lease(claim, (), epoch="epoch")
+        settle = words(closing(keys, lease, plans, charged(Charge(500, 600)), b"", NOTHING)[1])
         await call(shas[1], int(settle[0]), *settle[1:])
 
     return pair, client.aclose
@@ -99,11 +101,12 @@ def words(encoded: bytes) -> list[bytes]:
 def unpacking() -> float:
     """CPU seconds that `theirs` spends per pair on what redis-py's user would not do: encoding, and taking it apart."""
     keys, now = keys_of("theirs"), int(time.time() * 1e6)
-    plans = [encode(keys.prefix, scope, now) for scope in SCOPES]
+    plans = plans_of(keys, SCOPES, now)
     before = time.process_time()
     for number in range(2000):
-        words(admission(keys, Claim(str(number), "theirs", SCOPES, 900, 1000), plans, b"", b"epoch")[1])
-        words(closing(keys, str(number), plans, b"final", charged(Charge(500, 600)), "epoch", b"")[1])
+        claim = Claim(str(number), "theirs", SCOPES, 900, 1000)
+        words(admission(keys, claim, plans, b"", b"epoch", NOTHING)[1])
+        words(closing(keys, Lease(claim, (), epoch="epoch"), plans, charged(Charge(500, 600)), b"", NOTHING)[1])
     return (time.process_time() - before) / 2000
 
 

@@ -15,6 +15,7 @@ import msgspec
 from gateway.errors import Wire
 from gateway.limits.answer import limit_headers, tightest
 from gateway.limits.scopes import Unit
+from gateway.limits.standing import Standing
 
 if TYPE_CHECKING:
     from gateway.endpoints import Endpoint
@@ -88,7 +89,7 @@ class AnthropicDialect:
 
     def limit_headers(self, remaining: Iterable[Remaining], now: float) -> Headers:
         """`anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`."""
-        standing, headers = tuple(remaining), []
+        headers, standing = [], remaining if isinstance(remaining, Standing) else tuple(remaining)
         for unit in (Unit.REQUESTS, Unit.TOKENS):
             if (one := tightest(standing, unit)) is None:
                 continue

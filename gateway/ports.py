@@ -19,6 +19,7 @@ from gateway.reading import Ask
 from gateway.redaction.spans import Span
 
 if TYPE_CHECKING:
+    from gateway.errors import StoreFailure
     from gateway.record import Record
 
 
@@ -49,6 +50,9 @@ class LimitStore(Protocol):
     async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         """Replace the reservation by the charge, exactly once; a second call is a no-op. What it says is which
         `warn_at` shares that passed. Raises StoreFailure."""
+
+    async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
+        """The same for several at once, each by itself: what each passed, or its failure. Raises nothing."""
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """Push the leases' expiry out while their exchanges are open. Raises StoreFailure."""

@@ -19,6 +19,7 @@ from gateway.exchange import NONE_OVER, Exchange
 from gateway.limits.answer import raised_words
 from gateway.limits.reservation import Basis
 from gateway.limits.scopes import Remaining
+from gateway.limits.standing import odd
 
 _NOTHING = Basis.NOTHING
 UNKNOWN = "(unknown)"  # for a client's word that means nothing here: it might be a secret in a wrong place
@@ -319,6 +320,7 @@ def _say_uncovered(record: Record, exchange: Exchange, detail: str) -> None:
 
 
 def _say_limits(record: Record, standing: Iterable[Remaining]) -> None:
+    standing = odd(standing)
     exceptions = [raised_words(one.limit, one.scope) for one in standing if one.limit.until]
     record.exceptions = tuple(exceptions)
     record.shadow = tuple(f"{one.limit.name} of {one.scope} ({one.limit.rule})" for one in standing if one.over)

@@ -13,10 +13,14 @@ from zoneinfo import ZoneInfo
 from gateway.errors import Reason, Refusal
 from gateway.limits.reservation import Estimate
 from gateway.limits.scopes import NANO, Denial, Limit, Remaining, Scope, Unit, Window
+from gateway.limits.standing import Standing
 from gateway.limits.windows import FOREVER, MICRO, period
 
 _PERIODS = {Window.MINUTE: "per minute", Window.DAY: "per day", Window.MONTH: "per month", Window.TOTAL: "in all"}
-_HEADERS = (Unit.REQUESTS, Unit.TOKENS)
+_HEADERS = tuple(
+    (unit, f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}")
+    for unit in (Unit.REQUESTS, Unit.TOKENS)
+)
 
 
 def denied(
@@ -44,20 +48,22 @@ def denied(
 def limit_headers(remaining: Iterable[Remaining]) -> tuple[tuple[str, str], ...]:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` of the tightest scope each."""
     headers: list[tuple[str, str]] = []
-    standing = tuple(remaining)
-    for unit in _HEADERS:
+    standing = remaining if isinstance(remaining, Standing) else tuple(remaining)
+    for unit, limit, left, reset in _HEADERS:
         if (one := tightest(standing, unit)) is None:
             continue
-        headers.append((f"x-ratelimit-limit-{unit}", str(one.limit.amount)))
-        headers.append((f"x-ratelimit-remaining-{unit}", str(max(0, one.remaining))))
+        headers.append((limit, str(one.limit.amount)))
+        headers.append((left, str(max(0, one.remaining))))
         if one.reset is not None:
-            headers.append((f"x-ratelimit-reset-{unit}", duration(one.reset)))
+            headers.append((reset, duration(one.reset)))
     return tuple(headers)
 
 
 def tightest(remaining: Sequence[Remaining], unit: Unit) -> Remaining | None:
     """Of the limits of one unit the one with the least left, and of several such the one that takes longest to come
     back. Shadow limits do not count; None: there is none."""
+    if isinstance(remaining, Standing):
+        return remaining.tightest(unit)
     of_unit = [
         one
         for one in remaining
@@ -96,8 +102,8 @@ def cut_words(denial: Denial) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as a Go duration, rounded up so that whoever waits that long has waited long enough."""
-    milliseconds = max(0, math.ceil(round(seconds * 1000, 3)))
-    if milliseconds == 0:
+    milliseconds = math.ceil(round(seconds * 1000, 3))
+    if milliseconds <= 0:
         return "0s"
     if milliseconds < 1000:
         return f"{milliseconds}ms"

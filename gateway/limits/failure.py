@@ -1,9 +1,10 @@
 """What happens while the limit store is away: `closed` refuses, `open` admits, `bounded` admits a little.
 
 Slow counts as away: a breaker opens after three failures in a row and lets one call a second find out whether the
-store is back. In mode `bounded` this process admits, for so many seconds of an outage, `fraction` of each limit
-divided by the number of processes, and at least one request per scope. What is admitted here is settled in the store
-when it is back; until then it lives in this process only.
+store is back. Calls that were on their way together have failed together: one pause of the store, of however many
+callers, is one failure. In mode `bounded` this process admits, for so many seconds of an outage, `fraction` of each
+limit divided by the number of processes, and at least one request per scope. What is admitted here is settled in the
+store when it is back; until then it lives in this process only.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ News = Literal["away", "used up", "back"]  # "used up": the seconds for which mo
 FAILURES = 3  # in a row, until the breaker opens
 PROBE = 1.0  # seconds between two calls that find out whether the store is back
 KNOWN = 50_000  # budgets whose last known rest is kept
+SEEN = 1_000  # answers of the store that were not looked into yet
 WHOLE = ""  # the part that a store is which is not divided
 LOCAL = "local"  # the epoch of leases that the store has never seen: it charges them whole
 _STRICTNESS: dict[OnFailure, int] = {"open": 0, "bounded": 1, "closed": 2}
@@ -40,7 +42,7 @@ class Part:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._failures = 0
+        self.failures = 0  # in a row; of calls that were on their way together one counts
         self._probe_at = 0.0
         self._begun = 0.0
         self._back: float | None = None  # when the last outage ended
@@ -51,7 +53,12 @@ class Part:
     @property
     def away(self) -> bool:
         """Whether the breaker is open."""
-        return self._failures >= FAILURES
+        return self.failures >= FAILURES
+
+    @property
+    def well(self) -> bool:
+        """Whether a call that succeeds is nothing new."""
+        return not self.failures and self.outage is None and self.told == "back"
 
     def left(self, now: float) -> float:
         """Seconds for which mode `bounded` still admits."""
@@ -59,16 +66,16 @@ class Part:
 
     def check(self, now: float) -> None:
         """Let a call through. Raises StoreFailure while the breaker is open and it is not time to probe."""
-        if not self.away:
-            return
         if now < self._probe_at:
             raise StoreFailure("the store is away")
         self._probe_at = now + PROBE
 
-    def failed(self, now: float) -> None:
-        self._failures += 1
-        if self._failures == FAILURES:
-            self._probe_at = now + PROBE
+    def failed(self, now: float, before: int) -> None:
+        """A call has failed that began after so many `failures`."""
+        if self.failures == before:
+            self.failures += 1
+            if self.failures == FAILURES:
+                self._probe_at = now + PROBE
         if self.outage is None:
             if self._back is None or now - self._back > self._seconds:
                 self.ledgers = {}
@@ -78,7 +85,7 @@ class Part:
                 self.outage = self._begun
 
     def succeeded(self, now: float) -> None:
-        self._failures = 0
+        self.failures = 0
         if self.outage is not None:
             self._begun, self.outage, self._back = self.outage, None, now
 
@@ -96,6 +103,7 @@ class Guarded:
         self._mode, self._fraction, self._seconds, self._processes = mode, fraction, seconds, processes
         self._part_of = part
         self._parts: dict[str, Part] = {}
+        self._seen: dict[int, tuple[Sequence[Scope], Sequence[Remaining]]] = {}
         self._known: dict[tuple[str, str], int] = {}
         self._tell = tell
         self.admitted_locally = 0
@@ -129,20 +137,19 @@ class Guarded:
     async def admit(self, claim: Claim) -> Lease | Denial:
         """Raises StoreFailure where the mode, or what it may still admit, says no."""
         part = self._part(claim.tenant)
+        before = part.failures
         try:
-            part.check(self._clock.monotonic())
+            if part.away:
+                part.check(self._clock.monotonic())
             verdict = await self._store.admit(claim)
         except GivenUp:
             raise
         except StoreFailure as failure:
-            self._failed(part)
+            self._failed(part, before)
             return self._admit_locally(claim, part, failure)
-        self._succeeded(part)
-        for one in verdict.remaining:
-            if one.limit.window not in (Window.MINUTE, Window.OPEN):
-                if len(self._known) >= KNOWN:
-                    self._known.clear()
-                self._known[one.scope, one.limit.name] = one.remaining
+        if not part.well:
+            self._succeeded(part)
+        self._see(claim.scopes, verdict.remaining)
         return verdict
 
     async def grow(self, lease: Lease, tokens: int, nano_usd: int) -> Denial | None:
@@ -160,10 +167,44 @@ class Guarded:
         """A lease of an outage is charged in the store as soon as that is back; its place here is free at once."""
         tenant = lease.claim.tenant
         if lease.local:
-            for part in self._parts.values():
-                if tenant in part.ledgers:
-                    part.ledgers[tenant].settle(lease, charge, self._micros())
+            self._free(lease, charge)
         return await self._through(tenant, lambda: self._store.settle(lease, charge))
+
+    async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
+        """Likewise, each by itself."""
+        together: dict[str, list[int]] = {}
+        for at, (lease, charge) in enumerate(closed):
+            if lease.local:
+                self._free(lease, charge)
+            together.setdefault(self._part_of(lease.claim.tenant), []).append(at)
+        found: list[Sequence[Crossed] | StoreFailure] = [()] * len(closed)
+        for places in together.values():
+            answers = await self._settle_in_part([closed[at] for at in places])
+            for at, answer in zip(places, answers, strict=True):
+                found[at] = answer
+        return found
+
+    async def _settle_in_part(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
+        part = self._part(closed[0][0].claim.tenant)
+        before = part.failures
+        try:
+            if part.away:
+                part.check(self._clock.monotonic())
+        except StoreFailure as failure:
+            return [failure] * len(closed)
+        found = await self._store.settle_all(closed)
+        if all(isinstance(one, StoreFailure) for one in found):
+            self._failed(part, before)
+        elif not part.well:
+            self._succeeded(part)
+        return found
+
+    def _free(self, lease: Lease, charge: Charge) -> None:
+        """Free the place that a lease of an outage has here."""
+        tenant = lease.claim.tenant
+        for part in self._parts.values():
+            if tenant in part.ledgers:
+                part.ledgers[tenant].settle(lease, charge, self._micros())
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """Raises StoreFailure where a part is away; the others are renewed all the same."""
@@ -192,11 +233,13 @@ class Guarded:
                 ledger.expire(self._micros())
         whole = self._parts.setdefault(WHOLE, Part(self._seconds))
         self._say()
-        whole.check(self._clock.monotonic())
+        before = whole.failures
+        if whole.away:
+            whole.check(self._clock.monotonic())
         try:
             expired = await self._store.sweep()
         except StoreFailure:
-            self._failed(whole)
+            self._failed(whole, before)
             raise
         for part in self._parts.values():
             self._succeeded(part)
@@ -230,17 +273,37 @@ class Guarded:
 
     async def _through(self, tenant: str, call: Callable[[], Awaitable[T]]) -> T:
         part = self._part(tenant)
+        before = part.failures
         try:
-            part.check(self._clock.monotonic())
+            if part.away:
+                part.check(self._clock.monotonic())
             result = await call()
         except StoreFailure:
-            self._failed(part)
+            self._failed(part, before)
             raise
         self._succeeded(part)
         return result
 
-    def _failed(self, part: Part) -> None:
-        part.failed(self._clock.monotonic())
+    def _see(self, scopes: Sequence[Scope], standing: Sequence[Remaining]) -> None:
+        """Keep how limits stand, for the time when the store is away. Of requests with the same scopes the last word
+        counts, and it is looked into only when it is needed."""
+        if len(self._seen) >= SEEN:
+            self._look()
+        self._seen.pop(id(scopes), None)  # what was seen last stands last
+        self._seen[id(scopes)] = scopes, standing
+
+    def _look(self) -> None:
+        """Know the rest of each budget that was seen."""
+        for _, standing in self._seen.values():
+            for one in standing:
+                if one.limit.window not in (Window.MINUTE, Window.OPEN):
+                    if len(self._known) >= KNOWN:
+                        self._known.clear()
+                    self._known[one.scope, one.limit.name] = one.remaining
+        self._seen.clear()
+
+    def _failed(self, part: Part, before: int) -> None:
+        part.failed(self._clock.monotonic(), before)
         self._say()
 
     def _succeeded(self, part: Part) -> None:
@@ -275,6 +338,7 @@ class Guarded:
             now = self._clock.monotonic()
             if part.outage is None or now - part.outage > self._seconds:
                 raise failure
+            self._look()
             ledger = part.ledgers.setdefault(claim.tenant, Ledger(LOCAL))
             scopes = tuple(self._bounded(scope, claim, ledger) for scope in claim.scopes)
             if not isinstance(ledger.admit(structs.replace(claim, scopes=scopes), self._micros()), Lease):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.errors import StoreFailure
 from gateway.limits.exceptions import Exemption, exempt, listed
 from gateway.limits.ledger import GivenUp, Ledger
 from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
@@ -41,6 +42,15 @@ class MemoryStore:
 
     async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         return self._ledger(lease.claim.tenant).settle(lease, charge, self._now())
+
+    async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
+        found: list[Sequence[Crossed] | StoreFailure] = []
+        for lease, charge in closed:
+            try:
+                found.append(await self.settle(lease, charge))
+            except StoreFailure as failure:
+                found.append(failure)
+        return found
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         for lease in leases:

@@ -19,36 +19,28 @@ import msgspec
 from gateway.errors import StoreFailure
 from gateway.limits.exceptions import Exemption
 from gateway.limits.ledger import GivenUp
-from gateway.limits.redis_books import (
-    crossed_of,
-    days_from,
-    excepting,
-    growing,
-    is_listed,
-    refused_growth,
-    row_in,
-    rows_of,
-    standing_of,
-)
+from gateway.limits.redis_books import crossed_of, days_from, excepting, growing, is_listed, refused_growth, rows_of
 from gateway.limits.redis_code import (
-    PLANS,
+    NOTHING,
     TENANTS,
     Keys,
-    Plan,
+    Plans,
     Script,
     admission,
-    bulk,
     charged,
     closing,
     command,
-    encode,
     keys_of,
+    plans_of,
+    row_in,
+    touching,
 )
 from gateway.limits.redis_dial import Dial, Secret
 from gateway.limits.redis_nodes import servers_of, slot_of
 from gateway.limits.redis_pipe import Lost, ReplyError
 from gateway.limits.redis_url import Tls, parse
 from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
+from gateway.limits.standing import Standing
 from gateway.limits.usage import Row
 from gateway.limits.windows import MICRO
 from gateway.telemetry.tasks import Background
@@ -60,6 +52,7 @@ OPEN, ALIVE = b"q:open", b"q:alive"
 REGISTER = 20.0  # seconds after which a process tells again that it admits for a tenant
 FORGET = 3600.0  # seconds after which a tenant without leases is no longer visited
 BATCH = 256  # expired leases of one tenant in one step of a sweep
+NOSCRIPT = "NOSCRIPT"  # a server that has not seen a script
 DEAD = 15.0  # seconds without a sweep after which a process no longer counts
 # A tenant leaves the index only if no process told of it since it was looked at.
 _LEAVE = (
@@ -95,27 +88,28 @@ class RedisStore:
 
     async def admit(self, claim: Claim) -> Lease | Denial:
         """One round trip. A lost reply is asked for once more: the same request id counts once."""
-        if not self._told_of(claim.tenant):
-            await self._tell(claim.tenant)
-        keys = self._of(claim.tenant)
+        tenant, life = claim.tenant, self._servers.life
+        told = self._told.get(tenant)
+        if told is None or told[1] != life(self._index) or self._clock.monotonic() - told[0] >= REGISTER:
+            told = await self._tell(tenant)
+        keys = self._of(tenant)
         now = self._now()
         # What the epoch becomes where there is none. Never the same twice: the store may come back empty at any time.
         self._admissions += 1
         begin = b"%b-%x" % (self._me, self._admissions)
         for _ in range(3):
-            plans = _plan(keys, claim.scopes, now)
-            row = row_in(keys, claim, now)
-            count, keyed = admission(keys, claim, plans, self._given(), begin, row=row)
-            reply = await self._ask(keys.slot, self._admit, count, keyed)
+            plans = plans_of(keys, claim.scopes, now)
+            count, keyed = admission(keys, claim, plans, self._given(), begin, row_in(keys, claim, now))
+            reply = await self._ask_at_once(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             match reply[0]:
                 case 1 | 2:
-                    if not self._told_of(claim.tenant):  # the link that told of it is gone
-                        await self._tell(claim.tenant)
-                    left = standing_of(claim.scopes, plans, reply[3:], now)
-                    return Lease(claim, left, tuple(plan.labels for plan in plans), epoch=reply[2].decode())
+                    if told[1] != life(self._index):  # the link that told of it is gone
+                        told = await self._tell(tenant)
+                    left = Standing(plans.shown, reply[3:], now)
+                    return Lease(claim, left, plans.labels, epoch=reply[2].decode())
                 case 0:
-                    return self._denial(claim, plans, reply, now)
+                    return _denial(claim, plans, reply, now)
                 case 3:
                     raise GivenUp
         raise StoreFailure("the store's clock jumps")
@@ -129,20 +123,55 @@ class RedisStore:
 
     async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         """One round trip; a second call for the same lease changes nothing."""
-        claim = lease.claim
+        (found,) = await self.settle_all([(lease, charge)])
+        if isinstance(found, StoreFailure):
+            raise found
+        return found
+
+    async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
+        """One write, and one task, for all of them. A lost reply is asked for once more."""
+        replies = await self._servers.call_all([self._closing(lease, charge) for lease, charge in closed])
+        lost = [at for at, reply in enumerate(replies) if isinstance(reply, Lost)]
+        if lost:
+            again = await self._servers.call_all([self._closing(*closed[at]) for at in lost])
+            for at, reply in zip(lost, again, strict=True):
+                replies[at] = reply
+        found: list[Sequence[Crossed] | StoreFailure] = []
+        for (lease, charge), reply in zip(closed, replies, strict=True):
+            if not isinstance(reply, StoreFailure) and reply[0] != -1:
+                self._learn(reply[1])
+                found.append(self._crossed(lease, reply))
+            elif not isinstance(reply, StoreFailure) or (isinstance(reply, ReplyError) and reply.code == NOSCRIPT):
+                found.append(await self._settle_alone(lease, charge))
+            else:
+                found.append(reply)
+        return found
+
+    async def _settle_alone(self, lease: Lease, charge: Charge) -> Sequence[Crossed] | StoreFailure:
+        """What takes more than one step: a script that Redis has not seen, or a period that is over."""
+        try:
+            for _ in range(3):
+                slot, keyed = self._of(lease.claim.tenant).slot, self._closing_arguments(lease, charge)
+                reply = await self._ask(slot, self._settle, *keyed)
+                self._learn(reply[1])
+                if reply[0] != -1:
+                    return self._crossed(lease, reply)
+        except StoreFailure as failure:
+            return failure
+        return StoreFailure("the store's clock jumps")
+
+    def _closing(self, lease: Lease, charge: Charge) -> tuple[int, bytes]:
+        """A settlement as it is sent, and the slot that it goes to."""
+        return self._of(lease.claim.tenant).slot, self._settle.evalsha(*self._closing_arguments(lease, charge))
+
+    def _closing_arguments(self, lease: Lease, charge: Charge) -> tuple[int, bytes]:
+        claim, now = lease.claim, self._now()
         keys = self._of(claim.tenant)
-        now = self._now()
-        for _ in range(3):
-            plans = _plan(keys, claim.scopes, now)
-            count, keyed = closing(
-                keys, claim.request_id, plans, b"final", charged(charge), lease.epoch, self._given(),
-                row=row_in(keys, claim, now),
-            )  # fmt: skip
-            reply = await self._ask(keys.slot, self._settle, count, keyed)
-            now = self._learn(reply[1])
-            if reply[0] != -1:
-                return crossed_of(keys, claim.scopes, reply[2:])
-        raise StoreFailure("the store's clock jumps")
+        plans = plans_of(keys, claim.scopes, now)
+        return closing(keys, lease, plans, charged(charge), self._given(), row_in(keys, claim, now))
+
+    def _crossed(self, lease: Lease, reply: Sequence[Any]) -> Sequence[Crossed]:
+        return crossed_of(self._of(lease.claim.tenant), lease.claim.scopes, reply[2:]) if len(reply) > 2 else ()
 
     async def keep(self, tenant: str, name: str, value: bytes, seconds: int) -> None:
         """The port Keeper: sealed bytes, beside the tenant's counters."""
@@ -184,14 +213,14 @@ class RedisStore:
         """One round trip; nothing changes."""
         keys = self._of(tenant)
         now = self._now()
+        claim = Claim("", tenant, tuple(scopes), 0, 0)
         for _ in range(3):
-            plans = _plan(keys, scopes, now)
-            claim = Claim("", tenant, tuple(scopes), 0, 0)
-            count, keyed = admission(keys, claim, plans, self._given(), b"", b"standing")
+            plans = plans_of(keys, [*scopes], now)  # asked seldom, so not kept
+            count, keyed = admission(keys, claim, plans, self._given(), b"", NOTHING, b"standing")
             reply = await self._ask(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             if reply[0] == 4:
-                return standing_of(scopes, plans, reply[2:], now)
+                return tuple(Standing(plans.shown, reply[2:], now))
         raise StoreFailure("the store's clock jumps")
 
     async def usage(self, tenant: str, since: int) -> Sequence[Row]:
@@ -244,41 +273,44 @@ class RedisStore:
 
     async def _ask(self, slot: int, script: Script, count: int, keyed: bytes) -> Any:
         """Run a script; where its reply is lost, once more. Raises StoreFailure."""
-        call, encoded = self._servers.call, script.evalsha(count, keyed)
         try:
-            return await call(slot, encoded)
-        except Lost:
-            pass
-        except ReplyError as error:
-            if error.code != "NOSCRIPT":
-                raise
-            return await call(slot, script.eval(count, keyed))
+            return await self._servers.call(slot, script.evalsha(count, keyed))
+        except (Lost, ReplyError) as error:
+            return await self._ask_again(error, slot, script, count, keyed)
+
+    async def _ask_again(self, error: StoreFailure, slot: int, script: Script, count: int, keyed: bytes) -> Any:
+        if isinstance(error, Lost):
+            try:
+                return await self._servers.call(slot, script.evalsha(count, keyed))
+            except ReplyError as said:
+                error = said
+        if not isinstance(error, ReplyError) or error.code != NOSCRIPT:
+            raise error
+        return await self._servers.call(slot, script.eval(count, keyed))
+
+    async def _ask_at_once(self, slot: int, script: Script, count: int, keyed: bytes) -> Any:
+        """The same, nearly always with nothing between the script and who waits for it."""
+        reply = self._servers.send(slot, script.evalsha(count, keyed))
+        if reply is None:
+            return await self._ask(slot, script, count, keyed)
         try:
-            return await call(slot, encoded)
-        except ReplyError as error:
-            if error.code != "NOSCRIPT":
-                raise
-            return await call(slot, script.eval(count, keyed))
+            return await reply
+        except Lost as lost:
+            return await self._ask_again(lost, slot, script, count, keyed)
+        except ReplyError:  # it has not run; whoever asks again sees to what that means
+            return await self._ask(slot, script, count, keyed)
 
     async def _renew(self, claim: Claim) -> None:
         keys = self._of(claim.tenant)
-        await self._ask(
-            keys.slot, self._settle, *closing(keys, claim.request_id, (), b"renew", (0, 0, 0), "", self._given())
-        )
+        await self._ask(keys.slot, self._settle, *touching(keys, claim.request_id, b"renew", self._given()))
 
-    async def _tell(self, tenant: str) -> None:
+    async def _tell(self, tenant: str) -> tuple[float, object]:
         """Put the tenant into the index before it can have a lease there."""
         now = self._clock.monotonic()
         score = b"%.3f" % (self._now() / MICRO)
         await self._servers.call(self._index, command(b"ZADD", OPEN, score, tenant.encode()))
-        self._told[tenant] = (now, self._servers.life(self._index))
-
-    def _told_of(self, tenant: str) -> bool:
-        """Whether the index has it, as far as is known."""
-        told = self._told.get(tenant)
-        if told is None or told[1] != self._servers.life(self._index):
-            return False
-        return self._clock.monotonic() - told[0] < REGISTER
+        told = self._told[tenant] = (now, self._servers.life(self._index))
+        return told
 
     async def _beat(self) -> None:
         """Say that this process lives, and count those that do."""
@@ -317,11 +349,9 @@ class RedisStore:
             for request, record in zip(late, records, strict=True):
                 if record is None:
                     continue  # settled meanwhile
-                scopes = [bulk(scope[0].encode()) for scope in msgspec.msgpack.decode(record)]
-                count, keyed = closing(
-                    keys, request.decode(), (), b"expire", (0, 0, 0), "", self._given(), scopes
-                )  # fmt: skip
-                reply = await self._ask(keys.slot, self._settle, count, keyed)
+                scopes = [scope[0].encode() for scope in msgspec.msgpack.decode(record)]
+                keyed = touching(keys, request.decode(), b"expire", self._given(), scopes)
+                reply = await self._ask(keys.slot, self._settle, *keyed)
                 expired += reply[0]
             if len(late) < BATCH:
                 return expired
@@ -352,29 +382,12 @@ class RedisStore:
             self._skew = now - int(self._clock.now() * MICRO)
         return now
 
-    def _denial(self, claim: Claim, plans: Sequence[Plan], reply: list[int], now: int) -> Denial:
-        _, _, scope, limit, current, reserved, wanted, wait, never = reply[:9]
-        left = standing_of(claim.scopes, plans, reply[9:], now)
-        at = sum(len(one.limits) for one in claim.scopes[: scope - 1]) + limit - 1
-        return Denial(
-            claim.scopes[scope - 1], left[at].limit, current, wanted, None if wait < 0 else wait / MICRO, never == 1,
-            left, reserved,
-        )  # fmt: skip
 
-
-def _plan(keys: Keys, scopes: Sequence[Scope], now: int) -> list[Plan]:
-    """Each scope as the scripts take it at `now`; encoded anew only where something has changed."""
-    plans = []
-    for scope in scopes:
-        plan = keys.plans.get(scope.id)
-        if (
-            plan is None
-            or not plan.start <= now < plan.end
-            or plan.limits != scope.limits
-            or plan.zone != scope.time_zone
-        ):
-            if len(keys.plans) >= PLANS:
-                keys.plans.clear()
-            plan = keys.plans[scope.id] = encode(keys.prefix, scope, now)
-        plans.append(plan)
-    return plans
+def _denial(claim: Claim, plans: Plans, reply: list[int], now: int) -> Denial:
+    _, _, scope, limit, current, reserved, wanted, wait, never = reply[:9]
+    left = tuple(Standing(plans.shown, reply[9:], now))
+    at = sum(len(one.limits) for one in claim.scopes[: scope - 1]) + limit - 1
+    return Denial(
+        claim.scopes[scope - 1], left[at].limit, current, wanted, None if wait < 0 else wait / MICRO, never == 1,
+        left, reserved,
+    )  # fmt: skip

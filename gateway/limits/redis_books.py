@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from gateway.limits.exceptions import Exemption, lifted
-from gateway.limits.redis_code import KINDS, LEASE_MICROS, UNITS, Keys, Plan, bulk, cut
-from gateway.limits.scopes import Claim, Crossed, Denial, Lease, Limit, Remaining, Scope, Window
+from gateway.limits.redis_code import KINDS, LEASE_MICROS, UNITS, Keys, bulk, cut
+from gateway.limits.scopes import Crossed, Denial, Lease, Limit, Scope, Window
 from gateway.limits.usage import KEEP_DAYS, Row, row_of
 from gateway.limits.windows import MICRO, period
 
@@ -54,14 +54,6 @@ def is_listed(scope: Scope, asked: Exemption) -> bool:
     return asked.kind == "raise" or (asked.kind == "reset" and scope.limits[0].window is not Window.MINUTE)
 
 
-def row_in(keys: Keys, claim: Claim, now: int) -> bytes:
-    """A claim's usage row for the scripts: the key of its day, and its name; empty where it has none."""
-    if not claim.row:
-        return b""
-    day = period(Window.DAY, claim.time_zone, now).label
-    return msgspec.msgpack.encode((f"{keys.prefix.decode()}u:{day}", claim.row))  # texts: cmsgpack knows no bin
-
-
 def days_from(since: int, now: int) -> list[int]:
     """The labels of the days from `since` to today, in whatever zone is furthest ahead."""
     first = date(since // 10_000, since // 100 % 100, since % 100)
@@ -77,31 +69,6 @@ def rows_of(tenant: str, day: int, flat: Sequence[bytes]) -> list[Row]:
     for field, amount in zip(flat[::2], flat[1::2], strict=True):
         names.setdefault(field[1:].decode(), {})[field[:1].decode()] = int(amount)
     return [row_of(tenant, day, name, amounts) for name, amounts in names.items()]
-
-
-def standing_of(
-    scopes: Sequence[Scope], plans: Sequence[Plan], figures: Sequence[int], now: int
-) -> tuple[Remaining, ...]:
-    """`figures`: per limit what is left, and for buckets µs until they are full again; then what is special about some:
-    the limit's number, the amount that an exception has raised it to, until when; -1 as amount: only watched, and it
-    would have refused."""
-    standing: list[Remaining] = []
-    at = 0
-    for scope, plan in zip(scopes, plans, strict=True):
-        name = scope.id
-        for limit, end in plan.shown:
-            reset = (figures[at + 1] / MICRO if end < 0 else (end - now) / MICRO) if end else None
-            standing.append(Remaining(name, limit, figures[at], reset))
-            at += 2
-    for start in range(at, len(figures), 3):
-        number, amount, until = figures[start : start + 3]
-        one = standing[number]
-        standing[number] = (
-            msgspec.structs.replace(one, over=True)
-            if amount < 0
-            else msgspec.structs.replace(one, limit=lifted(one.limit, amount, until))
-        )
-    return tuple(standing)
 
 
 def crossed_of(keys: Keys, scopes: Sequence[Scope], figures: Sequence[Any]) -> tuple[Crossed, ...]:

@@ -18,10 +18,12 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.limits.ledger import CANCELLED, LARGEST, LEASE, TOMBSTONE, burst_of
-from gateway.limits.scopes import Charge, Claim, Limit, Scope, Unit, Window
+from gateway.limits.scopes import Charge, Claim, Lease, Limit, Scope, Unit, Window
+from gateway.limits.standing import BIT_BY_BIT, Shown, shown
 from gateway.limits.windows import FOREVER, MICRO, period
 
 TENANTS, PLANS = 10_000, 10_000  # and scopes of each, whose encoded form is kept
+JOINED = 500  # requests of a tenant with other scopes, likewise: a key's, but also each user's where they are counted
 _TTL = 172_800  # seconds an idle scope without a budget is kept: longer than any tombstone that refers to it
 _BUDGET_TTL = 34_560_000  # 400 days, as long as elapsed periods
 KINDS = {Window.MINUTE: "b", Window.OPEN: "o", Window.DAY: "d", Window.MONTH: "m", Window.TOTAL: "a"}
@@ -44,10 +46,14 @@ class Script:
 
     source: bytes
     sha: bytes
+    heads: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def evalsha(self, count: int, keyed: bytes) -> bytes:
         """By its digest. `keyed`: the encoded number of keys, keys and arguments; `count`: how many those are."""
-        return b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n%b" % (count + 2, self.sha, keyed)
+        head = self.heads.get(count)
+        if head is None:
+            head = self.heads[count] = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % (count + 2, self.sha)
+        return head + keyed
 
     def eval(self, count: int, keyed: bytes) -> bytes:
         """Whole, for a server that has not seen it."""
@@ -70,8 +76,24 @@ class Plan:
     end: int
     key: bytes
     packed: bytes
-    shown: tuple[tuple[Limit, int], ...]  # µs when it starts anew: 0 never, -1 bit by bit
+    ends: tuple[int, ...]  # as `standing.Shown` has them
     labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """The plans of a request's scopes, joined: all that is the same for every request with these scopes. `before` and
+    `after`: what stands on both sides of the request's own key."""
+
+    scopes: Sequence[Scope]
+    count: int
+    start: int
+    end: int
+    before: bytes
+    after: bytes
+    packed: bytes
+    labels: tuple[tuple[str, ...], ...]
+    shown: Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +105,55 @@ class Keys:
     before: bytes
     epoch: bytes
     plans: dict[str, Plan] = field(default_factory=dict)  # by scope
+    joined: dict[int, Plans] = field(default_factory=dict)  # by the identity of a request's scopes
+    rows: dict[tuple[str, str], tuple[int, int, bytes]] = field(default_factory=dict)  # from, to, encoded
+
+
+def plans_of(keys: Keys, scopes: Sequence[Scope], now: int) -> Plans:
+    """A request's scopes as the scripts take them at `now`. The policies give requests that are alike the same tuple
+    of scopes, so nearly always it is found as it was joined for the last one."""
+    found = keys.joined.get(id(scopes))
+    if found is not None and found.start <= now < found.end:
+        return found
+    plans = [_plan(keys, scope, now) for scope in scopes]
+    count = b"%d" % (4 + len(plans))
+    found = Plans(
+        scopes, len(plans), max([plan.start for plan in plans], default=0),
+        min([plan.end for plan in plans], default=FOREVER), bulk(count) + keys.before,
+        keys.epoch + b"".join([plan.key for plan in plans]), b"".join([plan.packed for plan in plans]),
+        tuple([plan.labels for plan in plans]), shown(scopes, [end for plan in plans for end in plan.ends]),
+    )  # fmt: skip
+    if isinstance(scopes, tuple):  # INVARIANT: what is found by identity is kept alive, and cannot change
+        if len(keys.joined) >= JOINED:
+            keys.joined.clear()
+        keys.joined[id(scopes)] = found
+    return found
+
+
+def _plan(keys: Keys, scope: Scope, now: int) -> Plan:
+    """One scope at `now`; encoded anew only where something has changed."""
+    plan = keys.plans.get(scope.id)
+    if plan is None or not plan.start <= now < plan.end or plan.limits != scope.limits or plan.zone != scope.time_zone:
+        if len(keys.plans) >= PLANS:
+            keys.plans.clear()
+        plan = keys.plans[scope.id] = encode(keys.prefix, scope, now)
+    return plan
+
+
+def row_in(keys: Keys, claim: Claim, now: int) -> bytes:
+    """A claim's usage row for the scripts, encoded: the key of its day, and its name; empty where it has none."""
+    if not claim.row:
+        return NOTHING
+    asked = claim.row, claim.time_zone
+    found = keys.rows.get(asked)
+    if found is None or not found[0] <= now < found[1]:
+        if len(keys.rows) >= PLANS:
+            keys.rows.clear()
+        day = period(Window.DAY, claim.time_zone, now)
+        # Texts: cmsgpack knows no bin.
+        packed = msgspec.msgpack.encode((f"{keys.prefix.decode()}u:{day.label}", claim.row))
+        found = keys.rows[asked] = day.start, day.end, bulk(packed)
+    return found[2]
 
 
 def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
@@ -107,53 +178,57 @@ def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
         for limit, one in zip(scope.limits, periods, strict=True)
     ]  # fmt: skip
     packed = bulk(msgspec.msgpack.encode((ttl, start, end, limits)))
-    ends = [
-        -1 if limit.window is Window.MINUTE else one.end if limit.window in (Window.DAY, Window.MONTH) else 0
+    ends = tuple([
+        BIT_BY_BIT if limit.window is Window.MINUTE else one.end if limit.window in (Window.DAY, Window.MONTH) else 0
         for limit, one in zip(scope.limits, periods, strict=True)
-    ]
+    ])  # fmt: skip
     labels = tuple(str(one.label) for one in periods)
     key = bulk(prefix + b"s:" + scope.id.encode())
-    return Plan(
-        scope.limits, scope.time_zone, start, end, key, packed, tuple(zip(scope.limits, ends, strict=True)), labels
-    )
+    return Plan(scope.limits, scope.time_zone, start, end, key, packed, ends, labels)
 
 
 def admission(
-    keys: Keys, claim: Claim, plans: Sequence[Plan], given: bytes, begin: bytes, mode: bytes = b"admit",
-    row: bytes = b"",
-) -> tuple[int, bytes]:  # fmt: skip
+    keys: Keys, claim: Claim, plans: Plans, given: bytes, begin: bytes, row: bytes, mode: bytes = b"admit"
+) -> tuple[int, bytes]:
     """Arguments of admit.lua behind its name, and how many there are. `given`: the time, where it is not Redis' own;
-    `row`: the usage row (`redis_books.py`)."""
+    `row` as `row_in` gives it."""
     request = claim.request_id.encode()
-    taken, nano = b"%d" % cut(claim.tokens), b"%d" % cut(claim.nano_usd)
-    first, first_nano = [b"%d" % cut(amount) for amount in claim.first()]
-    scopes = len(plans)
-    many = b"%d" % (4 + scopes)
-    return 15 + 2 * scopes, _ADMISSION % (
-        len(many), many, keys.before, len(keys.prefix) + 2 + len(request), keys.prefix, request, keys.epoch,
-        b"".join([plan.key for plan in plans]),
-        len(request), request, len(taken), taken, len(nano), nano, LEASE_MICROS, len(given), given, len(begin), begin,
-        len(mode), mode, len(first), first, len(first_nano), first_nano, len(row), row,
-        b"".join([plan.packed for plan in plans]),
+    tokens, nano_usd = b"%d" % cut(claim.tokens), b"%d" % cut(claim.nano_usd)
+    amounts = first = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(tokens), tokens, len(nano_usd), nano_usd)
+    if claim.first_tokens is not None or claim.first_nano_usd is not None:
+        first = b"".join([bulk(b"%d" % cut(amount)) for amount in claim.first()])
+    own = _ADMISSION % (
+        len(keys.prefix) + 2 + len(request), keys.prefix, request, plans.after, len(request), request, amounts,
+        LEASE_MICROS, len(given), given, len(begin), begin, len(mode), mode, first,
     )  # fmt: skip
+    return 15 + 2 * plans.count, b"".join((plans.before, own, row, plans.packed))
 
 
 def closing(
-    keys: Keys, request_id: str, plans: Sequence[Plan], mode: bytes, amounts: tuple[int, int, int], epoch: str,
-    given: bytes, more_keys: Sequence[bytes] = (), row: bytes = b"",
-) -> tuple[int, bytes]:  # fmt: skip
-    """Arguments of settle.lua behind its name, and how many there are. `amounts` as `charged` gives them."""
-    request, admitted = request_id.encode(), epoch.encode()
-    tokens, nano, requests = [b"%d" % amount for amount in amounts]
-    count = 4 + len(plans) + len(more_keys)
-    many = b"%d" % count
-    return count + 12 + len(plans), _CLOSING % (
-        len(many), many, keys.before, len(keys.prefix) + 2 + len(request), keys.prefix, request, keys.epoch,
-        b"".join([*[plan.key for plan in plans], *more_keys]),
-        len(request), request, len(tokens), tokens, len(nano), nano, len(requests), requests, len(given), given,
-        len(mode), mode, LEASE_MICROS, len(admitted), admitted, _TOMBSTONE, _CANCELLED, len(row), row,
-        b"".join([plan.packed for plan in plans]),
+    keys: Keys, lease: Lease, plans: Plans, amounts: tuple[int, int, int], given: bytes, row: bytes
+) -> tuple[int, bytes]:
+    """Arguments of settle.lua behind its name that settle a lease, and how many there are. `amounts` as `charged`
+    gives them."""
+    request, admitted = lease.claim.request_id.encode(), lease.epoch.encode()
+    tokens, nano_usd, requests = b"%d" % amounts[0], b"%d" % amounts[1], b"%d" % amounts[2]
+    own = _CLOSING % (
+        len(keys.prefix) + 2 + len(request), keys.prefix, request, plans.after, len(request), request,
+        len(tokens), tokens, len(nano_usd), nano_usd, len(requests), requests, len(given), given, FINAL,
+        len(admitted), admitted, _KEPT,
     )  # fmt: skip
+    return 16 + 2 * plans.count, b"".join((plans.before, own, row, plans.packed))
+
+
+def touching(keys: Keys, request_id: str, mode: bytes, given: bytes, scopes: Sequence[bytes] = ()) -> tuple[int, bytes]:
+    """The same for 'renew' and 'expire', which charge nobody anything new. `scopes`: keys of those that an expired
+    lease is on."""
+    request = request_id.encode()
+    arguments = [
+        b"%d" % (4 + len(scopes)), keys.prefix + b"lz", keys.prefix + b"lh", keys.prefix + b"t:" + request,
+        keys.prefix + b"e", *scopes, request, b"0", b"0", b"0", given, mode, b"%d" % LEASE, b"",
+        b"%d" % (TOMBSTONE // MICRO), b"%d" % (CANCELLED // MICRO), b"",
+    ]  # fmt: skip
+    return len(arguments), b"".join([bulk(one) for one in arguments])
 
 
 def charged(charge: Charge) -> tuple[int, int, int]:
@@ -175,9 +250,10 @@ def keys_of(tenant: str, slot_of: Callable[[bytes], int] = lambda _: 0) -> Keys:
 
 
 LEASE_MICROS = bulk(b"%d" % LEASE)
-_TOMBSTONE = bulk(b"%d" % (TOMBSTONE // MICRO))
-_CANCELLED = bulk(b"%d" % (CANCELLED // MICRO))
+NOTHING = bulk(b"")
+FINAL = bulk(b"final") + LEASE_MICROS
+_KEPT = bulk(b"%d" % (TOMBSTONE // MICRO)) + bulk(b"%d" % (CANCELLED // MICRO))
 _ARGUMENT = b"$%d\r\n%b\r\n"
-_KEYS = _ARGUMENT + b"%b$%d\r\n%bt:%b\r\n%b%b"  # how many, expiries and leases, tombstone, epoch, scopes
-_ADMISSION = _KEYS + 3 * _ARGUMENT + b"%b" + 6 * _ARGUMENT + b"%b"
-_CLOSING = _KEYS + 6 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b%b" + _ARGUMENT + b"%b"
+_OWN = b"$%d\r\n%bt:%b\r\n%b" + _ARGUMENT  # tombstone, epoch and scopes; request id
+_ADMISSION = _OWN + b"%b%b" + 3 * _ARGUMENT + b"%b"
+_CLOSING = _OWN + 4 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b"

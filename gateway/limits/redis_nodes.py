@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from redis.crc import key_slot
@@ -29,6 +30,13 @@ class Servers(Protocol):
 
     async def call(self, slot: int, encoded: bytes) -> Any:
         """The reply. Raises StoreFailure; Lost where the command may have run."""
+
+    def send(self, slot: int, encoded: bytes) -> asyncio.Future[Any] | None:
+        """The same with no step between: the reply of a command that is on its way; None where it takes more than
+        that. What its StoreFailure means is for `call` to see to. Raises StoreFailure."""
+
+    async def call_all(self, calls: Sequence[tuple[int, bytes]]) -> list[Any]:
+        """Several at once, in as few writes as can be: of each the reply, or its StoreFailure."""
 
     def life(self, slot: int) -> object:
         """Names the connection that serves a slot: another one may be to a store that came back empty."""
@@ -60,12 +68,23 @@ class Single:
 
     async def call(self, slot: int, encoded: bytes) -> Any:
         try:
-            reply = self._pipe.send(encoded)
-            return await (self._pipe.call(encoded) if reply is None else reply)
+            return await self._pipe.call(encoded)
         except ReplyError as error:
             if error.code in _WRONG_END:
                 self._pipe.drop()
             raise
+
+    def send(self, slot: int, encoded: bytes) -> asyncio.Future[Any] | None:
+        return self._pipe.send(encoded)
+
+    async def call_all(self, calls: Sequence[tuple[int, bytes]]) -> list[Any]:
+        try:
+            replies = await self._pipe.call_all([encoded for _, encoded in calls])
+        except StoreFailure as failure:
+            return [failure] * len(calls)
+        if any(isinstance(reply, ReplyError) and reply.code in _WRONG_END for reply in replies):
+            self._pipe.drop()
+        return replies
 
     def life(self, slot: int) -> object:
         return self._pipe.opened
@@ -124,6 +143,18 @@ class Cluster:
                 self._learn()  # perhaps somebody else serves the slot by now
                 raise
         raise StoreFailure("the Cluster sends a command from node to node")
+
+    def send(self, slot: int, encoded: bytes) -> asyncio.Future[Any] | None:
+        return None  # it may be sent on from node to node
+
+    async def call_all(self, calls: Sequence[tuple[int, bytes]]) -> list[Any]:
+        return await asyncio.gather(*[self._one(slot, encoded) for slot, encoded in calls])
+
+    async def _one(self, slot: int, encoded: bytes) -> Any:
+        try:
+            return await self.call(slot, encoded)
+        except StoreFailure as failure:
+            return failure
 
     def life(self, slot: int) -> object:
         host = self._slots[slot] if self._slots else None

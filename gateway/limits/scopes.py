@@ -8,6 +8,7 @@ permit names, and is admitted by all of them or by none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
@@ -142,7 +143,7 @@ class Lease(msgspec.Struct, frozen=True):
     """Proof that a claim was admitted, and the handle to settle it by. Opaque but for these fields."""
 
     claim: Claim
-    remaining: tuple[Remaining, ...]
+    remaining: Sequence[Remaining]
     periods: tuple[tuple[str, ...], ...] = ()  # per scope, the calendar periods that admitted it: the store's business
     local: bool = False  # admitted in memory while the store was away (`on_failure`)
     epoch: str = ""  # which life of the store admitted it: one that came back empty has another

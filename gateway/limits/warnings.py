@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from gateway.limits.ledger import burst_of
 from gateway.limits.scopes import Crossed, Remaining, Window
+from gateway.limits.standing import Standing
 
 KEPT = 10_000  # limits of which it is known what was told this minute
 
@@ -23,6 +24,8 @@ class Rates:
 
     def crossed(self, standing: Iterable[Remaining], now: float) -> Iterator[Crossed]:
         """The shares that are in use and were not told yet this minute; `now` in seconds."""
+        if isinstance(standing, Standing) and not standing.warned:
+            return
         if int(now // 60) != self._minute or len(self._told) > KEPT:
             self._minute = int(now // 60)
             self._told.clear()
