@@ -112,8 +112,7 @@ class Gateway:
         self._patience = Patience(clock)
         self._store, self._guarded = self._open_store()
         self._keeper: Keeper = self._store
-        alone = settings.store.embedded
-        self._settler = Settler(self._guarded, self._background, clock, crossed=self._crossed, one_by_one=alone)
+        self._settler = Settler(self._guarded, self._background, clock, crossed=self._crossed)
         self._analyzer = PresidioAnalyzer()
         self._transport, self._sockets = self._open_transport(), AiohttpSockets()
         self._counter = self._open_counter()

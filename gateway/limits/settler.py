@@ -8,10 +8,11 @@ to the store, again and again until it is there. What keys without limits use is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,7 +33,7 @@ YOUNG = 5.0  # seconds of age below which a lease need not be renewed yet
 SWEEP = 1.0  # seconds between sweeps, ± half of it, so that processes do not sweep in step
 FIRST, LONGEST = 0.1, 5.0  # seconds between two tries
 ADDED_UP = 1.0  # seconds for which usage that no limit waits for is added up
-BATCH = 128  # settlements on their way at once
+BATCH = 256  # settlements on their way at once
 RENEWED_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
@@ -48,15 +49,12 @@ class Counts:
     swept: int = 0
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Due:
-    at: float  # monotonic seconds of the next try
-    number: int
-    lease: Lease = field(compare=False)
-    charge: Charge = field(compare=False)
-    since: float = field(compare=False)
-    tries: int = field(default=0, compare=False)
-    flying: bool = field(default=False, compare=False)
+    lease: Lease
+    charge: Charge
+    since: float  # monotonic seconds
+    tries: int = 0
 
 
 class Settler:
@@ -65,13 +63,13 @@ class Settler:
 
     def __init__(
         self, store: LimitStore, background: Background, clock: Clock, *, draw: Callable[[], float] = random.random,
-        crossed: Callable[[Crossed, Claim], None] = lambda _, __: None, one_by_one: bool = False,
+        crossed: Callable[[Crossed, Claim], None] = lambda _, __: None,
     ) -> None:  # fmt: skip
         self._store, self._background, self._clock, self._draw = store, background, clock, draw
         self._crossed, self._rates = crossed, Rates()
-        self._one_by_one = one_by_one  # for a store that has nothing to wait for: a task for each would cost more
         self._open: dict[str, tuple[float, Lease]] = {}
-        self._due: list[_Due] = []
+        self._new: list[_Due] = []
+        self._again: list[tuple[float, int, _Due]] = []  # a heap, by the monotonic second of the next try
         self._rows = Waiting()
         self._number = 0
         self._flying = 0
@@ -84,7 +82,7 @@ class Settler:
     @property
     def depth(self) -> int:
         """Settlements that the store does not have yet."""
-        return len(self._due) + self._flying + len(self._rows)
+        return len(self._new) + len(self._again) + self._flying + len(self._rows)
 
     @property
     def open_leases(self) -> int:
@@ -121,10 +119,9 @@ class Settler:
             self._add(lease, charge)
 
     def _add(self, lease: Lease, charge: Charge) -> None:
-        now = self._clock.monotonic()
-        self._number += 1
-        heapq.heappush(self._due, _Due(now, self._number, lease, charge, now))
-        self._wake.set()
+        if not self._new:
+            self._wake.set()
+        self._new.append(_Due(lease, charge, self._clock.monotonic()))
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109  # at the end of it, it has work to do itself
         """Bring everything to the store, for at most `timeout` seconds; what is left then is counted as lost, logged,
@@ -139,64 +136,60 @@ class Settler:
             await asyncio.wait({self._settling}, timeout=timeout)
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
-        for due in self._due:
+        for due in (*self._new, *[due for _, _, due in self._again]):
             self._lose(due)
-        self._due.clear()
+        self._new.clear()
+        self._again.clear()
 
     async def _settle_all(self) -> None:
-        while self._due or not self._closing:
+        while self._new or self._again or not self._closing:
             now = self._clock.monotonic()
-            batch: list[_Due] = []
-            while self._due and self._due[0].at <= now and len(batch) < BATCH:
-                batch.append(heapq.heappop(self._due))
+            batch, self._new = self._new[:BATCH], self._new[BATCH:]
+            while self._again and self._again[0][0] <= now and len(batch) < BATCH:
+                batch.append(heapq.heappop(self._again)[2])
             if batch:
-                for due in batch:
-                    due.flying = True
-                self._flying = len(batch)
-                try:
-                    if self._one_by_one:
-                        for due in batch:
-                            await self._bring(due)
-                    else:
-                        await asyncio.gather(*[self._bring(due) for due in batch])
-                except asyncio.CancelledError:
-                    for due in (one for one in batch if one.flying):
-                        heapq.heappush(self._due, due)  # a second settlement of the same lease changes nothing
-                    raise
-                finally:
-                    self._flying = 0
+                await self._bring(batch)
                 continue
             self._wake.clear()
-            if self._due or not self._closing:
-                delay = max(0.0, self._due[0].at - now) if self._due else None
-                try:
-                    async with asyncio.timeout(delay):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+            if not self._again:
+                if not self._closing:
+                    await self._wake.wait()
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._again[0][0] - now)):
+                    await self._wake.wait()
 
-    async def _bring(self, due: _Due) -> None:
+    async def _bring(self, batch: list[_Due]) -> None:
+        """All that is due in one step, so that what many exchanges leave behind takes one task and one write."""
+        self._flying = len(batch)
         try:
-            passed = await self._store.settle(due.lease, due.charge)
-        except StoreFailure:
-            now = self._clock.monotonic()
-            # An admission that was given up matters as long as it could still come to life; a lease, as long as a
-            # tombstone lets its charge be corrected.
-            lifetime = TOMBSTONE if due.lease.epoch else CANCELLED
-            if now - due.since > lifetime / MICRO:
-                due.flying = False
-                self._lose(due)
-                return
-            due.tries += 1
-            self.counts.retried += 1
-            due.at = now + min(LONGEST, FIRST * 2 ** min(due.tries, 10)) * (0.5 + self._draw() / 2)
-            due.flying = False
-            heapq.heappush(self._due, due)
+            answers = await self._store.settle_all([(due.lease, due.charge) for due in batch])
+        except BaseException:
+            self._new = batch + self._new  # a second settlement of the same lease changes nothing
+            raise
+        finally:
+            self._flying = 0
+        for due, passed in zip(batch, answers, strict=True):
+            if isinstance(passed, StoreFailure):
+                self._try_again(due)
+                continue
+            self.counts.settled += 1
+            for one in passed:
+                self._crossed(one, due.lease.claim)
+
+    def _try_again(self, due: _Due) -> None:
+        now = self._clock.monotonic()
+        # An admission that was given up matters as long as it could still come to life; a lease, as long as a
+        # tombstone lets its charge be corrected.
+        lifetime = TOMBSTONE if due.lease.epoch else CANCELLED
+        if now - due.since > lifetime / MICRO:
+            self._lose(due)
             return
-        due.flying = False
-        self.counts.settled += 1
-        for one in passed:
-            self._crossed(one, due.lease.claim)
+        due.tries += 1
+        self.counts.retried += 1
+        self._number += 1
+        at = now + min(LONGEST, FIRST * 2 ** min(due.tries, 10)) * (0.5 + self._draw() / 2)
+        heapq.heappush(self._again, (at, self._number, due))
 
     def _lose(self, due: _Due) -> None:
         self.counts.lost += 1
