@@ -225,7 +225,9 @@ class Reply(Protocol):
 
     async def send(self, head: Head, body: bytes) -> None: ...
 
-    async def begin(self, head: Head) -> None: ...
+    async def begin(self, head: Head, first: bytes = b"") -> None:
+        """`first`: the first piece, where it is there already."""
+
     async def write(self, data: bytes) -> None:
         """Returns when the client's buffer takes more. Raises ClientGone."""
 

@@ -14,8 +14,6 @@ import http
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import cast
 
-from aiohttp.tcp_helpers import tcp_keepalive
-
 from gateway.errors import ClientGone, ClientTooSlow
 from gateway.fields import Again
 from gateway.patience import Patience
@@ -66,7 +64,6 @@ class HotConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        tcp_keepalive(self.transport)
         self._limits.connections.add(self)
         self.patience.begin(self, self._limits.header, self.close)
 
@@ -319,13 +316,13 @@ class HotExchange:
         if connection.drained() is not None:
             await self._until_drained()
 
-    async def begin(self, head: Head) -> None:
-        """The head of an answer whose body follows in pieces. Raises ClientGone."""
+    async def begin(self, head: Head, first: bytes = b"") -> None:
+        """The head of an answer whose body follows in pieces, the first perhaps with it. Raises ClientGone."""
         known = any(name == "content-length" for name, _ in head.headers)
         self._chunked = not known and head.status not in _BODILESS
         data = self._head(head, "transfer-encoding: chunked\r\n" if self._chunked else "")
         self.begun = True
-        if (wait := self._write(data)) is not None:
+        if (wait := self._write(data + self._framed(first) if first else data)) is not None:
             await wait
 
     async def write(self, data: bytes) -> None:
@@ -333,9 +330,12 @@ class HotExchange:
         transport = (connection := self._connection).transport
         if transport is None or transport.is_closing():
             raise ClientGone("the connection is closed")
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        transport.write(self._framed(data))
         if connection.drained() is not None:
             await self._until_drained()
+
+    def _framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
     def put(self) -> Callable[[bytes], bool]:
         """What writes without waiting."""

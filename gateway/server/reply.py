@@ -37,9 +37,11 @@ class HttpReply:
         await self._begin(response)
         await self._patiently(response.write_eof())
 
-    async def begin(self, head: Head) -> None:
-        """The head of an answer whose body follows in pieces. Raises ClientGone."""
+    async def begin(self, head: Head, first: bytes = b"") -> None:
+        """The head of an answer whose body follows in pieces, the first perhaps with it. Raises ClientGone."""
         await self._begin(web.StreamResponse(status=head.status, headers=_headers(head)))
+        if first:
+            await self.write(first)
 
     async def _begin(self, response: web.StreamResponse) -> None:
         if self._closing:

@@ -162,13 +162,12 @@ async def _relay_stream(
         if _spoken_shape(answer, shape).is_error(data):
             await _send_error(exchange, answer, reply, upstream.status, data)
             return
-        exchange.enter(Phase.RELAYING)
-        exchange.first_byte = clock.monotonic()
-        exchange.status = upstream.status
-        await reply.begin(Head(upstream.status, (*passed(answer.upstream, PASSED), *answer.headers)))
+        events, last = incoming.translated(first), False
+        early = stages.plain(events) if cutter is None and not stages.wait else None
+        await _begin(exchange, answer, reply, clock, early or b"")
         flow = _Flow(upstream, reply, incoming, meter, stages)
         try:
-            events, last = incoming.translated(first), False
+            events = events if early is None else ()
             while True:
                 if cutter is not None:
                     events = await cutter.feed(events)
@@ -199,6 +198,14 @@ async def _relay_stream(
         await reply.end()
     finally:
         _note(exchange, meter, answer.safe)
+
+
+async def _begin(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, first: bytes) -> None:
+    """The head of a stream, and in the same write what there is of it."""
+    exchange.enter(Phase.RELAYING)
+    exchange.first_byte = clock.monotonic()
+    exchange.status = status = answer.upstream.status
+    await reply.begin(Head(status, (*passed(answer.upstream, PASSED), *answer.headers)), first)
 
 
 class _Flow:

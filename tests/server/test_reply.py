@@ -146,6 +146,18 @@ async def test_an_answer_in_pieces_is_chunked_and_ends(kind: type[Any]) -> None:
 
 
 @KINDS
+async def test_a_first_piece_may_come_with_the_head(kind: type[Any]) -> None:
+    async def script(reply: Any) -> None:
+        await reply.begin(Head(200, (("content-type", "text/event-stream"),)), b"data: 1\n\n")
+        await reply.write(b"data: 2\n\n")
+        await reply.end()
+
+    async with answering(kind, script) as port:
+        got = await exchange(port, GET, GET)
+    assert got.count(b"\r\n\r\n9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n") == 2
+
+
+@KINDS
 async def test_a_known_length_stays_known(kind: type[Any]) -> None:
     async def script(reply: Any) -> None:
         await reply.begin(Head(200, (("content-type", "audio/mpeg"), ("content-length", "4"))))

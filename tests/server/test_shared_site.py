@@ -88,3 +88,12 @@ async def test_without_a_free_descriptor_it_waits_and_goes_on(monkeypatch: pytes
     assert full.fails == 0
     await runner.cleanup()
     bound.socket.close()
+
+
+def test_what_is_accepted_is_kept_alive() -> None:
+    bound = bind("server", "127.0.0.1", 0)
+    (mine,) = clients(bound, 1)
+    accepted, _ = bound.socket.accept()
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    for one in (accepted, mine, bound.socket):
+        one.close()
