@@ -164,7 +164,8 @@ class Transport(Protocol):
 
 class Provider(Protocol):
     """One wire dialect. Pure: it shapes requests; `transport` moves them. What comes back is of the shape that was
-    asked for (`shapes/`) where that is one of `speaks`, else of `dialect`, into which the request was translated.
+    asked for (`shapes/`) where that is one of `speaks`, else of `dialect`, into which the request was translated; with
+    "realtime" among them it opens WebSockets.
     `beside`: what the gateway does not look into passes to it as it is."""
 
     name: str

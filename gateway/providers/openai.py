@@ -20,15 +20,15 @@ PASSED_OPAQUE = (*PASSED, "content-encoding", "range", "if-none-match", "if-modi
 USER_AGENT = f"llm-gateway/{__version__}"
 KEPT = 1000  # calls that are alike in all but their bodies: their addresses and headers are remembered
 Head = tuple[str, tuple[tuple[str, str], ...]]  # address, and headers
-OPENAI_SHAPES = frozenset(("chat", "completions", "embeddings", "responses", "input_tokens"))
+OPENAI_SHAPES = frozenset(("chat", "completions", "embeddings", "responses", "input_tokens", "realtime"))
 
 
 def openai_shapes(speaks: Iterable[str]) -> frozenset[str]:
     """What a compatible server takes as it is, by what it is said to speak: `chat`, `responses`, `messages`.
-    Completions and embeddings have no translation."""
+    Completions, embeddings and realtime have no translation."""
     beside = {"responses": "input_tokens", "messages": "count_tokens"}
     named = {name for one in speaks for name in (str(one), beside.get(one)) if name is not None}
-    return frozenset(("completions", "embeddings", *named))
+    return frozenset(("completions", "embeddings", "realtime", *named))
 
 
 class Within(msgspec.Struct, frozen=True):

@@ -72,10 +72,13 @@ class Tunnels:
         if not isinstance(reply, Opening) or exchange.plan is None:
             return Refusal(Reason.NO_UPGRADE, "This connection cannot become a WebSocket.")
         ask, attempt = permit.ask, exchange.plan.attempts[0]
+        provider, tenant = providers[attempt.provider], permit.principal.key.tenant
+        if "realtime" not in provider.speaks:
+            words = f"The provider of this model ({provider.kind}) offers no realtime sessions."
+            return Refusal(Reason.UNTRANSLATABLE, words, "model", permit.rule)
         if attempt.model is not None and attempt.model != ask.model:
             query = renamed(ask.endpoint.raw_query, attempt.model)
             ask = structs.replace(ask, endpoint=structs.replace(ask.endpoint, raw_query=query))
-        provider, tenant = providers[attempt.provider], permit.principal.key.tenant
         credential = provider.credentials.pick(tenant, self.clock.now(), 0.0)
         if credential is None and provider.credentials:
             return Refusal(Reason.NO_PROVIDER, "No credential of the provider serves this key's tenant.", "model")

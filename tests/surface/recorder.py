@@ -134,8 +134,12 @@ async def realtime(request: web.BaseRequest) -> web.StreamResponse:
         if message.type is WSMsgType.BINARY:
             await socket.send_bytes(message.data)
             continue
-        asked = json.loads(message.data).get("type")
-        if asked == "response.create":
+        event = json.loads(message.data)
+        asked = event.get("type")
+        if asked == "response.create" and event.get("response", {}).get("output_modalities") == ["text"]:
+            for one in spoken(event):
+                await socket.send_json(one)
+        elif asked == "response.create":
             usage = {"total_tokens": 7, "input_tokens": 4, "output_tokens": 3}
             await socket.send_json({"type": "response.done", "event_id": "e", "response": {"usage": usage}})
         elif asked == "bye":
@@ -147,6 +151,27 @@ async def realtime(request: web.BaseRequest) -> web.StreamResponse:
         else:
             await socket.send_str(message.data)
     return socket
+
+
+def spoken(event: dict[str, Any]) -> list[dict[str, Any]]:
+    """What OpenAI says of a response in words: it repeats the instructions."""
+    words = event["response"]["instructions"]
+    head = {"id": "resp_1", "object": "realtime.response", "output_modalities": ["text"]}
+    place = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
+    item = {"id": "item_1", "object": "realtime.item", "type": "message", "role": "assistant"}
+    whole = {**item, "status": "completed", "content": [{"type": "output_text", "text": words}]}
+    usage = {"total_tokens": 7, "input_tokens": 4, "output_tokens": 3}
+    done = {**head, "status": "completed", "output": [whole], "usage": usage}
+    added = {**item, "status": "in_progress", "content": []}
+    named: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {**head, "status": "in_progress", "output": []}},
+        {"type": "response.output_item.added", "response_id": "resp_1", "output_index": 0, "item": added},
+        *({"type": "response.output_text.delta", **place, "delta": word} for word in re.findall(r"\S+\s*", words)),
+        {"type": "response.output_text.done", **place, "text": words},
+        {"type": "response.output_item.done", "response_id": "resp_1", "output_index": 0, "item": whole},
+        {"type": "response.done", "response": done},
+    ]
+    return [{"event_id": f"event_{number}", **one} for number, one in enumerate(named)]
 
 
 async def handle(request: web.BaseRequest) -> web.StreamResponse:
