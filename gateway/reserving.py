@@ -14,7 +14,7 @@ from gateway.errors import Refusal
 from gateway.limits.answer import denied
 from gateway.limits.estimate import estimate, output_name, parts
 from gateway.limits.ledger import UNCOUNTED
-from gateway.limits.line import Line, at_line, fitting
+from gateway.limits.line import Line, fitting
 from gateway.limits.reservation import BOUND, Estimate, Reservation
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Unit
 from gateway.limits.worst_case import worst_case
@@ -35,14 +35,14 @@ async def reserve(
     """The reservation, or the limit that refuses. `now` in Unix seconds, for words. Raises StoreFailure."""
     prices = [attempt.price for attempt in attempts]
     worst = await worst_case(permit, attempts, counting)
-    held, choices = at_line(permit.scopes, stream=permit.ask.stream), parts(permit)
+    held = permit.bounds.at_line(stream=permit.ask.stream)
     counted, tries = worst.by != BOUND, TRIES
     while True:
         line = Line(worst, prices) if held.sliced and worst.output_tokens else None
         verdict = await _admit(_claim(request_id, permit, worst, line), store, settler)
         if not isinstance(verdict, Denial):
             settler.opened(verdict)
-            cap = worst.output_tokens // choices if held.capped and worst.output_tokens else None
+            cap = worst.output_tokens // parts(permit) if held.capped and worst.output_tokens else None
             return Reservation(worst, verdict, cap, line)
         smaller: Estimate | None = None
         if not counted and verdict.limit.unit is not Unit.REQUESTS:
@@ -51,7 +51,7 @@ async def reserve(
             smaller = sure if sure.tokens < worst.tokens else None  # it may fit after all
         if smaller is None:
             tries -= 1
-            smaller = fitting(verdict, worst, prices, capped=held.capped, parts=choices)
+            smaller = fitting(verdict, worst, prices, capped=held.capped, parts=parts(permit))
         if smaller is None or not tries:
             decision = decision_id(permit.policy, verdict.limit.rule)
             return denied(verdict, worst, decision, now=now, output=output_name(permit))

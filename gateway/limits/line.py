@@ -10,13 +10,12 @@ Slices and caps are for budgets of tokens and money; a rate is reserved whole, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gateway.limits.pricing import worst
 from gateway.limits.reservation import Estimate, Reservation
-from gateway.limits.scopes import Charge, Denial, Limit, Scope, Unit, Window
+from gateway.limits.scopes import Charge, Denial, Limit, Unit, Window
 
 if TYPE_CHECKING:
     from gateway.policy.compiled import Price
@@ -24,22 +23,6 @@ if TYPE_CHECKING:
 Prices = Sequence["Price | None"]
 SLICE = 256  # tokens of output: a round trip for each few seconds of a stream, and no more than that held in vain
 LEAST = 16  # tokens of output that are worth a call; OpenAI's Responses take no smaller maximum either
-
-
-@dataclass(frozen=True, slots=True)
-class AtLine:
-    """How a request's budgets are held: `capped`, its output is bounded on the way out; `sliced`, it is taken in
-    slices."""
-
-    capped: bool = False
-    sliced: bool = False
-
-
-def at_line(scopes: Iterable[Scope], *, stream: bool) -> AtLine:
-    """How the budgets of a request want to be held."""
-    limits = tuple(_limits(scopes))
-    cuts = any(limit.sliced for limit in limits)
-    return AtLine(any(limit.strict for limit in limits) or (cuts and not stream), cuts and stream)
 
 
 def dearest(input_tokens: int, output_tokens: int, prices: Prices) -> int:
@@ -103,11 +86,6 @@ class Line:
             return self.held + rest
         dear = max((price.output for price in self._prices if price is not None), default=0)
         return self.held + (rest // dear if dear else 0)
-
-
-def _limits(scopes: Iterable[Scope]) -> Iterator[Limit]:
-    for scope in scopes:
-        yield from scope.limits
 
 
 def _caps(limit: Limit) -> bool:

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from gateway.limits.exceptions import lifted
 from gateway.limits.scopes import Limit, Remaining, Scope, Unit, Window
-from gateway.limits.windows import MICRO
+from gateway.limits.windows import FOREVER, MICRO
 
 BIT_BY_BIT = -1  # when a bucket starts anew
 
@@ -68,24 +68,21 @@ class Standing(Sequence[Remaining]):
     def tightest(self, unit: Unit) -> Remaining | None:
         """As `answer.tightest`, of those that need be looked at."""
         places = self._shown.requests if unit is Unit.REQUESTS else self._shown.tokens
-        figures, best = self._figures, -1
+        figures, best, least = self._figures, -1, 0
         for at in places:
-            less = figures[2 * at] - figures[2 * best] if best >= 0 else -1
-            if less < 0 or (less == 0 and self._later(at, best)):
-                best = at
+            left = figures[2 * at]
+            if best < 0 or left < least or (left == least and self._wait(at) > self._wait(best)):
+                best, least = at, left
         return self[best] if best >= 0 else None
 
-    def _later(self, one: int, other: int) -> bool:
-        """Whether a limit takes longer to come back than another."""
-        ours, theirs = self._one(one).reset, self._one(other).reset
-        return theirs is not None and (ours is None or ours > theirs)
+    def _wait(self, at: int) -> int:
+        """µs until a limit starts anew, FOREVER where it never does."""
+        end = self._shown.limits[at][2]
+        return (self._figures[2 * at + 1] if end < 0 else end - self._now) if end else FOREVER
 
     def _one(self, at: int) -> Remaining:
         scope, limit, end = self._shown.limits[at]
-        reset = None
-        if end:
-            reset = (self._figures[2 * at + 1] if end < 0 else end - self._now) / MICRO
-        return Remaining(scope, limit, self._figures[2 * at], reset)
+        return Remaining(scope, limit, self._figures[2 * at], self._wait(at) / MICRO if end else None)
 
     def _all(self) -> tuple[Remaining, ...]:
         if self._made is not None:

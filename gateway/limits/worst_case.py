@@ -15,12 +15,12 @@ from gateway.identity.standing import own_scopes
 from gateway.limits.estimate import bound, counted_input, estimate
 from gateway.limits.pricing import worst
 from gateway.limits.reservation import Estimate
-from gateway.limits.scopes import Limit, Unit, Window
+from gateway.limits.scopes import Unit
 from gateway.tokens.counting import ENDLESS, Counted
 from gateway.tokens.encodings import NEWEST, encoding_of
 
 if TYPE_CHECKING:
-    from gateway.policy.compiled import PolicySet
+    from gateway.policy.compiled import PolicySet, Price
     from gateway.policy.permit import Permit
     from gateway.routing.plan import Attempt
     from gateway.tokens.counting import Counting
@@ -33,26 +33,29 @@ async def worst_case(
 ) -> Estimate:
     """The worst case of a permitted request. `sure`: count in any case, since the bound was refused."""
     prices = [attempt.price for attempt in attempts]
-    limits = [limit for scope in permit.scopes for limit in scope.limits if limit.unit is not Unit.REQUESTS]
-    if not limits:
+    bounds = permit.bounds
+    if not bounds.governed:
         return estimate(permit, prices)
     most = bound(permit, prices)
     if most.tokens == 0:
         return most
-    money = max((worst(most.input_tokens, 0, price) for price in prices), default=0)
-    if not sure and all(SMALL * (most.input_tokens if _in_tokens(one) else money) <= _whole(one) for one in limits):
+    if not sure and SMALL * most.input_tokens <= bounds.tokens and _little(most, prices, bounds.nano_usd):
         return most
-    counted = await _counted(permit, attempts, counting, limits)
+    counted = await _counted(permit, attempts, counting, min(bounds.enforced_tokens, ENDLESS))
     if counted is not None:
         return counted_input(permit, prices, min(counted.at_most, most.input_tokens), counted.by)
-    return most if any(one.at_limit == "strict" for one in limits) else estimate(permit, prices)
+    return most if bounds.strict else estimate(permit, prices)
 
 
-async def _counted(
-    permit: Permit, attempts: Sequence[Attempt], counting: Counting, limits: Sequence[Limit]
-) -> Counted | None:
+def _little(most: Estimate, prices: Sequence[Price | None], nano_usd: int) -> bool:
+    """Whether the input is small beside every limit of money; output included it nearly always is."""
+    if SMALL * most.nano_usd <= nano_usd:
+        return True
+    return SMALL * max((worst(most.input_tokens, 0, price) for price in prices), default=0) <= nano_usd
+
+
+async def _counted(permit: Permit, attempts: Sequence[Attempt], counting: Counting, stop: int) -> Counted | None:
     """The most that any attempt's model makes of the input; counting stops where it could never fit."""
-    stop = min((_whole(one) for one in limits if _in_tokens(one) and not one.shadow), default=ENDLESS)
     found: list[Counted] = []
     for model in {encoding_of(one.model): one.model for one in attempts}.values():
         one = await counting.request(permit.ask.fields, model, stop)
@@ -60,15 +63,6 @@ async def _counted(
             return None
         found.append(one)
     return max(found, key=lambda one: one.at_most, default=None)
-
-
-def _in_tokens(limit: Limit) -> bool:
-    return limit.unit is Unit.TOKENS
-
-
-def _whole(limit: Limit) -> int:
-    """The most that a limit can ever hold."""
-    return limit.burst if limit.window is Window.MINUTE else limit.amount
 
 
 def encodings_counted(policy: PolicySet) -> set[str]:

@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from gateway.errors import Rule
+from gateway.limits.bounds import Bounds
 from gateway.limits.scopes import Limit, Scope
 
 Action = Literal["replace", "mask", "block", "detect"]
@@ -200,14 +201,15 @@ Alike = tuple[str, str, str, str | None, str | None, int]
 @dataclass(frozen=True, slots=True)
 class Decided:
     """What was decided of a call, for those that are like it; `id` names it, as `decision_id` says; `row` is the usage
-    row that they add to. `records` is filled by whoever writes them down; `routes` by whoever plans them: by day,
-    the versions that may answer, and the plan of each."""
+    row that they add to, `bounds` what their limits come to. `records` is filled by whoever writes them down; `routes`
+    by whoever plans them: by day, the versions that may answer, and the plan of each."""
 
     id: str
     key: Key
     models: tuple[tuple[Model, str], ...]
     scopes: tuple[Scope, ...]
-    row: str = ""
+    row: str
+    bounds: Bounds
     records: dict[tuple[str | None, ...], Any] = field(default_factory=dict, compare=False, repr=False)
     routes: dict[date, tuple[tuple[Version, ...], Mapping[str, Any]]] = field(
         default_factory=dict, compare=False, repr=False

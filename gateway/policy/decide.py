@@ -38,7 +38,9 @@ def decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Per
             return permit
         if len(policy.decided) >= DECIDED:
             policy.decided.clear()
-        decided = policy.decided[alike] = Decided(permit.decision, key, permit.models, permit.scopes, permit.row)
+        decided = policy.decided[alike] = Decided(
+            permit.decision, key, permit.models, permit.scopes, permit.row, permit.bounds
+        )
     return Permit(
         policy, principal, ask, key.rule, decided.models, None, key.require, decided.scopes, key.redaction, (),
         key.labels, decided,

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.errors import Rule
 from gateway.identity.principal import Principal
+from gateway.limits.bounds import Bounds, bounds_of
 from gateway.limits.scopes import Scope
 from gateway.limits.usage import row_name
 from gateway.policy.compiled import Decided, Model, PolicySet, RedactionProfile
@@ -33,6 +34,11 @@ class Permit(msgspec.Struct, frozen=True):
     def decision(self) -> str:
         """What `x-gateway-decision` carries and `gateway explain` resolves: policy hash and rule number."""
         return decision_id(self.policy, self.rule)
+
+    @property
+    def bounds(self) -> Bounds:
+        """What its limits come to, looked at all together."""
+        return self.decided.bounds if self.decided is not None else bounds_of(self.scopes)
 
     @property
     def row(self) -> str:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits.line import LEAST, SLICE, Line, at_line, fitting, with_output
+from gateway.limits.bounds import bounds_of
+from gateway.limits.line import LEAST, SLICE, Line, fitting, with_output
 from gateway.limits.reservation import Estimate
 from gateway.limits.scopes import Denial, Limit, Remaining
 from gateway.policy.compiled import Price
@@ -45,7 +46,7 @@ def denial(bound: Limit, remaining: int, *others: Remaining) -> Denial:
     ],
 )
 def test_how_budgets_want_to_be_held(limits: list[Limit], stream: bool, capped: bool, sliced: bool) -> None:
-    held = at_line([scope("key:a", *limits)], stream=stream)
+    held = bounds_of([scope("key:a", *limits)]).at_line(stream=stream)
     assert (held.capped, held.sliced) == (capped, sliced)
 
 
