@@ -154,10 +154,10 @@ def _added_by(profile: RedactionProfile | None, body: bytes) -> int:
     """What placeholders may add: as many as there can be spans."""
     if profile is None or profile.shadow or not profile.input:
         return 0
-    replaced = {entity for entity in profile.entities if profile.action_for(entity) in ("replace", "mask")}
+    replaced = profile.replaced
     spans = 0
     if replaced & _AT:
-        spans += body.count(b"@") + body.count(b"\\u0040")
+        spans += body.count(b"@") + (body.count(b"\\u0040") if b"\\" in body else 0)
     if replaced & _NUMBERS:
         spans += (len(body) - len(body.translate(None, _DIGITS))) // SHORTEST_NUMBER
     if replaced & _ADDRESSES:

@@ -44,6 +44,11 @@ class RedactionProfile:
     remember_days: int = 30  # for how long the way back is kept of a response that the provider keeps; 0: not at all
     digest: str = ""
     rule: Rule | None = None
+    replaced: frozenset[str] = field(init=False, compare=False, repr=False)  # entities that something else stands for
+
+    def __post_init__(self) -> None:
+        replaced = frozenset(one for one in self.entities if self.action_for(one) in ("replace", "mask"))
+        object.__setattr__(self, "replaced", replaced)
 
     def action_for(self, entity: str, *, reply: bool = False) -> Action:
         """The action for one entity type in a request, or in the reply to one."""

@@ -34,6 +34,7 @@ class Gate:
 
     def __init__(self, profile: RedactionProfile) -> None:
         wanted = dict.fromkeys(profile.entities)
+        self.looked_for = tuple(sorted(profile.finds))
         self._always = any(one not in KNOWN for one in wanted) or bool(profile.patterns) or bool(profile.presidio)
         self._finders = tuple((HINTS.get(entity), KNOWN[entity].may) for entity in wanted if entity in KNOWN)
         self._letters = tuple(

@@ -96,7 +96,7 @@ class Redaction:
         began = self._clock.monotonic()
         gate = self._gate(profile)
         if (clean := clean_fields(ask.fields, gate.may_hold)) is not None:
-            searched = Coverage(profile.name, _looked_for(profile), clean[0], clean[1], milliseconds=self._since(began))
+            searched = Coverage(profile.name, gate.looked_for, clean[0], clean[1], milliseconds=self._since(began))
             return SafeRequest(ask.body, coverage=searched)
         try:
             found = walk(ask.body, ask.fields)
@@ -113,7 +113,7 @@ class Redaction:
         texts = [leaf.text for leaf in found.leaves]
         coverage = Coverage(
             profile.name,
-            _looked_for(profile),
+            gate.looked_for,
             parts=len(texts),
             bytes=sum(map(len, texts)),
             unscanned=tuple(sorted(found.unscannable)),
@@ -232,10 +232,6 @@ class SpanMemory:
         self._known[mark] = spans
         if len(self._known) > self._size:
             self._known.popitem(last=False)
-
-
-def _looked_for(profile: RedactionProfile) -> tuple[str, ...]:
-    return tuple(sorted(profile.finds))
 
 
 def checked(spans: Sequence[Span], text: str) -> Found:

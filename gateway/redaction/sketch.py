@@ -18,6 +18,8 @@ _HEX = string.hexdigits.encode()
 _NUMBERS = bytes(0x30 if code in _DIGITS else 0 for code in range(256))
 _SHAPE = bytes(0x30 if code in _DIGITS else 0x61 if code in _LETTERS else code for code in range(256))
 _BRACKETED = (b"(at", b"( at", b"[at", b"[ at", b"{at", b"{ at")
+_BRACKETS, _AT = (b"(", b"[", b"{"), (b"at", b" at")
+_FEW = 32  # brackets that are looked at one by one: JSON has some in any text
 _OTHER_DIGITS = re.compile(r"(?![0-9])\d")
 _SECRETS = (
     b"sk-", b"k_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-", b"xox", b"hf_", b"npm_",
@@ -29,14 +31,21 @@ _SECRETS = (
 class Sketch:
     """The outline of one text, in its normal form."""
 
-    __slots__ = ("_numbers", "_text", "data", "plain", "shape")
+    __slots__ = ("_numbers", "_shape", "_text", "data", "plain")
 
     def __init__(self, text: str) -> None:
         self._text = text
         self.plain = text.isascii()
         self.data = text.encode("ascii", "replace")
-        self.shape = self.data.translate(_SHAPE)  # `a` for each letter, `0` for each digit
+        self._shape: bytes | None = None
         self._numbers: bytes | None = None
+
+    @property
+    def shape(self) -> bytes:
+        """`a` for each letter, `0` for each digit."""
+        if self._shape is None:
+            self._shape = self.data.translate(_SHAPE)
+        return self._shape
 
     def together(self, count: int) -> bool:
         """Whether so many digits stand together, with nothing between them that cannot be in a number."""
@@ -57,7 +66,17 @@ def spoken(data: bytes) -> bool:
     lower = data.lower()
     if b"dot" in lower:
         return True
-    return (b"(" in data or b"[" in data or b"{" in data) and any(one in lower for one in _BRACKETED)
+    seen = 0
+    for bracket in _BRACKETS:
+        at = lower.find(bracket)
+        while at >= 0:
+            if seen == _FEW:
+                return any(one in lower for one in _BRACKETED)
+            if lower.startswith(_AT, at + 1):
+                return True
+            seen += 1
+            at = lower.find(bracket, at + 1)
+    return False
 
 
 def _address(sketch: Sketch) -> bool:

@@ -45,11 +45,8 @@ _UNSCANNABLE_IN: Mapping[tuple[str, str], str | None] = {
     ("mcp", "authorization"): None, ("mcp", "headers"): None, ("mcp", "server_url"): None,
 }  # fmt: skip
 _SOURCES = frozenset(("base64", "url", "file"))  # Anthropic: what a picture's or a document's `source` may be but text
-_UNSCANNABLE_BYTES = (
-    *(f'"{key}"'.encode() for key in _UNSCANNABLE),
-    b'"source"',
-    b'"image_generation_call"',
-    b'"audio"',
+_UNSCANNABLE_BYTES = re.compile(
+    b'"(?:%b)"' % b"|".join(key.encode() for key in (*_UNSCANNABLE, "source", "image_generation_call", "audio"))
 )
 _NUMBERS = re.compile(rb"[\[\s]+-?[0-9]")
 _JSON_TEXT = frozenset(("arguments",))
@@ -114,7 +111,7 @@ def clean_fields(fields: Mapping[str, msgspec.Raw], may_hold: Callable[[str], bo
                 return None
         # Without escapes a quote is never part of a text, so this colon is JSON's, and it alone would alarm the gate.
         texts = value.replace(b'":', b'" ')
-        if any(kind in value for kind in _UNSCANNABLE_BYTES) or may_hold(texts.decode("utf-8", "surrogateescape")):
+        if _UNSCANNABLE_BYTES.search(value) is not None or may_hold(texts.decode("utf-8", "surrogateescape")):
             return None
         if _NUMBERS.match(value) is not None:  # a prompt in tokens
             return None
