@@ -8,19 +8,18 @@ ends once, and its end settles the budget and writes the record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from math import inf
 from typing import Protocol
 
 import msgspec
 
+from gateway.calling import call
 from gateway.dialects import dialect_of
 from gateway.endpoints import Endpoint
 from gateway.envelopes import failed, refused
-from gateway.errors import ClientGone, Failure, LateRefusal, Reason, Refusal, Stopping
+from gateway.errors import ClientGone, Failure, LateRefusal, Refusal, Stopping
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.forms import Form
 from gateway.identity.authenticate import authenticate
@@ -29,11 +28,10 @@ from gateway.identity.standing import describe, own_scopes
 from gateway.limits.line import overshoot
 from gateway.limits.scopes import Remaining
 from gateway.objects.holding import held
-from gateway.objects.keeping import keep, looked_through, see
+from gateway.objects.keeping import keep
 from gateway.own_count import count_here, counts_here
 from gateway.policy.compiled import PolicySet
-from gateway.policy.decide import decide, form_guard, visible_models
-from gateway.policy.parameters import capped
+from gateway.policy.decide import decide, visible_models
 from gateway.policy.permit import Permit
 from gateway.ports import (
     Arrival,
@@ -46,22 +44,16 @@ from gateway.ports import (
     RecordSink,
     Reply,
     Settler,
-    Upstream,
 )
-from gateway.providers.credentials import ROTATED
-from gateway.providers.edits import edit_body
-from gateway.providers.errors import provider_request_id, retry_after
-from gateway.reading import Ask, read
+from gateway.reading import read
 from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
 from gateway.reserving import reserve, unlimited
-from gateway.routing.plan import Attempt, Plan, plan, share, stickiness
-from gateway.shapes.table import SHAPES
+from gateway.routing.plan import plan, share, stickiness
 from gateway.stream.recount import recount
 from gateway.stream.relay import Answer, final_usage, relay
 from gateway.stream.tunnel import Tunnels
 from gateway.tokens.counting import Counting
-from gateway.translation.speaking import spoken
 from gateway.unserved import unserved
 
 
@@ -170,15 +162,13 @@ async def _travel(
     exchange.plan = route
     exchange.enter(Phase.PLANNED)
 
-    if exchange.policy.several_tenants:
-        foreign = await held(rooms.objects, exchange.policy, principal.key, route.attempts[0].provider, ask)
-        if foreign is not None:
-            return foreign
+    attempt, tenants = route.attempts[0], exchange.policy.several_tenants
+    foreign = await held(rooms.objects, exchange.policy, principal.key, attempt.provider, ask) if tenants else None
+    if foreign is not None:
+        return foreign
 
-    reservation = (
-        await reserve(exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now)
-        if permit.scopes
-        else unlimited(exchange.request_id, permit, route.attempts)
+    reservation = unlimited(exchange.request_id, permit, route.attempts) or await reserve(
+        exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now
     )
     if isinstance(reservation, Refusal):
         return reservation
@@ -191,103 +181,22 @@ async def _travel(
     exchange.safe = safe
     exchange.enter(Phase.REDACTED)
 
-    return await _answer(exchange, arrival, permit, route, safe, reply, rooms)
-
-
-async def _answer(
-    exchange: Exchange, arrival: Arrival, permit: Permit, route: Plan, safe: SafeRequest, reply: Reply, rooms: Rooms,
-) -> Refusal | None:  # fmt: skip
-    if permit.ask.upgrade:
-        return await rooms.tunnels.open(exchange, arrival, permit, reply, rooms.providers, _answer_headers(exchange))
-    if counts_here(permit.ask, rooms.providers[route.attempts[0].provider]):
-        return await count_here(exchange, reply, rooms.counting, _answer_headers(exchange))
-    answer = await _call(exchange, arrival, permit, route, safe, rooms)
+    if ask.upgrade or counts_here(ask, rooms.providers[attempt.provider]):
+        return await _answer_otherwise(exchange, arrival, permit, reply, rooms)
+    called = await call(exchange, arrival, permit, attempt, safe, rooms)
+    answer = Answer(called.provider, called.upstream, safe, _answer_headers(exchange), called.see, called.translation)
     await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
     return None
 
 
-async def _call(
-    exchange: Exchange, arrival: Arrival, permit: Permit, route: Plan, safe: SafeRequest, rooms: Rooms,
-) -> Answer:  # fmt: skip
-    """Call the provider with a body that may leave, in its own dialect. Raises LateRefusal where that has no words for
-    it, ConnectFailed, ProviderTimeout, ProviderBroken."""
-    attempt, ask = route.attempts[0], permit.ask
-    provider, headers = rooms.providers[attempt.provider], arrival.headers
-    cap = exchange.reservation.cap if exchange.reservation is not None else None
-    body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body, cap)
-    if isinstance(body, Form):
-        headers = _govern_form(body, permit, attempt, headers, rooms.clock.now())
-    drop, created = permit.principal.key.drop_params, int(exchange.started_at)
-    said = spoken(ask, provider, body, drop=drop, created=created, name=exchange.request_id)
-    if isinstance(said, Refusal):
-        raise LateRefusal(said)
-    body, translation = said
-    exchange.dropped = translation.dropped if translation is not None else ()
-    exchange.attempt = attempt
-    upstream = await _send(exchange, provider, body, headers, rooms)
-    look = partial(see, exchange, rooms.objects) if looked_through(permit) else None
-    return Answer(provider, upstream, safe, _answer_headers(exchange), look, translation)
-
-
-async def _send(
-    exchange: Exchange, provider: Provider, body: bytes | AsyncIterator[bytes] | None, headers: Mapping[str, str],
-    rooms: Rooms,
-) -> Upstream:  # fmt: skip
-    """Send with one of the provider's credentials, and with the next where that one is refused or limited: no byte
-    has gone to the client. What a provider keeps is its credential's, so calls that may mean such a thing always take
-    the tenant's same one, and so does a body that cannot be sent twice."""
-    permit, attempt, now = exchange.permit, exchange.attempt, rooms.clock.now()
-    assert permit is not None and attempt is not None  # noqa: S101, PT018  # INVARIANT: nothing is called without
-    ask, tenant, tried = permit.ask, permit.principal.key.tenant, set[str]()
-    kept = ask.endpoint.shape in {"responses"} & provider.speaks
-    fixed = kept or not (ask.endpoint.visible and isinstance(body, bytes))
-    draw = share(f"credential|{tenant}", rooms.sticky_key) if fixed else rooms.draw()
-    credential = provider.credentials.pick(tenant, inf if fixed else now, draw)
-    if credential is None and provider.credentials:
-        words = f"No credential of the provider '{provider.name}' serves this key's tenant."
-        raise LateRefusal(Refusal(Reason.NO_PROVIDER, words, "model", permit.rule))
-    while True:
-        secret = credential.read() if credential is not None else None
-        exchange.credential = credential.name if credential is not None else None
-        request = provider.request(ask, attempt.model, body, headers, ask.timeout, secret)
-        exchange.called = rooms.clock.monotonic()
-        exchange.enter(Phase.CALLING)
-        upstream = await provider.transport.send(request)
-        exchange.answered = rooms.clock.monotonic()
-        exchange.provider_status, exchange.provider_request_id = upstream.status, provider_request_id(upstream.headers)
-        exchange.enter(Phase.ANSWERING)
-        if upstream.status not in ROTATED or credential is None or fixed:
-            return upstream
-        now = rooms.clock.now()
-        provider.credentials.refused(credential, upstream.status, now, retry_after(upstream.headers, now))
-        tried.add(credential.name)
-        following = provider.credentials.pick(tenant, now, draw, tried)
-        if following is None:
-            return upstream
-        upstream.close()
-        credential = following
-
-
-def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes, cap: int | None) -> bytes:
-    """The body with what must change on the way out: the provider's model name, forced and capped parameters, and the
-    usage chunk that we need and the client did not ask for."""
-    model = attempt.model if attempt.model != ask.model else None
-    shape = SHAPES.get(ask.endpoint.shape)
-    metered = ask.stream and not ask.include_usage and shape is not None and shape.asks_usage
-    edits = permit.edits if cap is None else capped(permit.edits, ask, cap)
-    if model is None and not edits and not metered:
-        return body
-    return edit_body(body, edits, model=model, include_usage=metered)
-
-
-def _govern_form(
-    form: Form, permit: Permit, attempt: Attempt, headers: Mapping[str, str], now: float
-) -> Mapping[str, str]:
-    """Hold the rest of a form to the rules, and name the provider's model in it; the headers that then are true."""
-    form.rules, form.read_lines = form_guard(permit, now), permit.ask.endpoint.name == "files"
-    longer = form.rename(attempt.model) if attempt.model is not None and attempt.model != form.model else 0
-    length = headers.get("content-length", "")
-    return {**headers, "content-length": str(int(length) + longer)} if longer and length.isdigit() else headers
+async def _answer_otherwise(
+    exchange: Exchange, arrival: Arrival, permit: Permit, reply: Reply, rooms: Rooms
+) -> Refusal | None:  # fmt: skip
+    """A WebSocket, or a count of tokens that the provider does not offer."""
+    headers = _answer_headers(exchange)
+    if permit.ask.upgrade:
+        return await rooms.tunnels.open(exchange, arrival, permit, reply, rooms.providers, headers)
+    return await count_here(exchange, reply, rooms.counting, headers)
 
 
 def _answer_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,6 @@ OpenTelemetry's GenAI conventions where one exists (open-telemetry/semantic-conv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import copy
 
 import msgspec
 
@@ -205,7 +204,7 @@ def _standing(exchange: Exchange) -> Record:
         if len(decided.records) >= KINDS:
             decided.records.clear()
         known = decided.records[kind] = _named(exchange)
-    return copy(known)
+    return msgspec.structs.replace(known)
 
 
 def _named(exchange: Exchange) -> Record:

@@ -58,8 +58,11 @@ async def reserve(
         worst = smaller  # a refusal has changed nothing
 
 
-def unlimited(request_id: str, permit: Permit, attempts: Sequence[Attempt]) -> Reservation:
-    """The reservation of a request that no limit holds: of nothing, but what it comes to is written down."""
+def unlimited(request_id: str, permit: Permit, attempts: Sequence[Attempt]) -> Reservation | None:
+    """The reservation of a request that no limit holds: of nothing, but what it comes to is written down. None: some
+    limit does."""
+    if permit.scopes:
+        return None
     key = permit.principal.key
     claim = Claim(request_id, key.tenant, (), 0, 0, row=permit.row, time_zone=key.time_zone)
     late = partial(_late, permit, attempts)

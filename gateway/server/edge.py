@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from gateway.endpoints import Endpoint, find
 from gateway.envelopes import refused
 from gateway.errors import Reason, Refusal
 from gateway.exchange import Ending, Exchange
+from gateway.fields import Fields
 from gateway.journey import DRAINING, Rooms, journey
 from gateway.patience import Patience
 from gateway.ports import Arrival
@@ -121,17 +121,25 @@ class Edge(web.Server):
     async def _serve_all(self, connection: HotConnection) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # INVARIANT: `_serve` starts one
-        while (exchange := await connection.following()) is not None:
-            exchange.request_id = self._request_id()
-            self.running.add(task)
+        rooms, running, now, entropy = self._rooms, self.running, self._rooms.clock.now, self._entropy
+        while (exchange := connection.next() or await connection.following()) is not None:
+            exchange.request_id = request_id(now(), entropy)
+            running.add(task)
             try:
-                await journey(exchange, self._endpoint(exchange), exchange, self._rooms)
+                await journey(exchange, self._endpoint(exchange), exchange, rooms)
             finally:
-                self.running.discard(task)
+                running.discard(task)
                 connection.ended(exchange)
 
     def _endpoint(self, arrival: Arrival) -> Endpoint | None:
         """The endpoint of a request. Few are asked for again and again, so they are kept."""
+        if type(arrival.headers) is Fields:
+            if (known := arrival.headers.made.get(Endpoint)) is None:
+                known = arrival.headers.made[Endpoint] = (self._found(arrival),)
+            return known[0]
+        return self._found(arrival)
+
+    def _found(self, arrival: Arrival) -> Endpoint | None:
         anthropic = "anthropic-version" in arrival.headers
         asked = arrival.method, arrival.path, arrival.raw_query, anthropic
         try:
@@ -192,7 +200,7 @@ class Edge(web.Server):
         await super().shutdown(timeout)
 
     def _request_id(self) -> str:
-        return request_id(self._rooms.clock.now, self._entropy)
+        return request_id(self._rooms.clock.now(), self._entropy)
 
 
 class Connection(RequestHandler):
@@ -211,6 +219,7 @@ class Connection(RequestHandler):
         return edge.malformed(request)
 
 
-def request_id(now: Callable[[], float], entropy: random.Random) -> str:
-    """`req_` and 32 hexadecimal digits, the first 12 of which are milliseconds: ids sort by time."""
-    return f"req_{int(now() * 1000):012x}{entropy.getrandbits(80):020x}"
+def request_id(now: float, entropy: random.Random) -> str:
+    """`req_` and 32 hexadecimal digits, the first 12 of which are milliseconds: ids sort by time. `now` in Unix
+    seconds."""
+    return f"req_{int(now * 1000):012x}{entropy.getrandbits(80):020x}"

@@ -128,14 +128,18 @@ class HotConnection(asyncio.Protocol):
         """What to wait for before more is written; None: nothing."""
         return self._drained
 
+    def next(self) -> HotExchange | None:
+        """The next exchange, if it has arrived."""
+        exchange, self._arrived = self._arrived, None
+        return exchange
+
     async def following(self) -> HotExchange | None:
         """The next exchange; None: there is none any more."""
-        while (exchange := self._arrived) is None:
+        while (exchange := self.next()) is None:
             if self.transport is None or self.transport.is_closing():
                 return None
             self._turn = asyncio.get_running_loop().create_future()
             await self._turn
-        self._arrived = None
         return exchange
 
     def ended(self, exchange: HotExchange) -> None:
