@@ -221,11 +221,13 @@ class Answer:
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         self._parts.append(data)
+        if self.taker is not None:
+            return  # who takes it when the parser has no bytes left
         self._size += len(data)
         if self._size > HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
             self._connection.pause()
-        if self.taker is None and (waiter := self._waiter) is not None and not waiter.done():
+        if (waiter := self._waiter) is not None and not waiter.done():
             waiter.set_result(False)
 
     def on_message_complete(self) -> None:
@@ -344,7 +346,7 @@ class Answer:
             return
         self._seen = None  # something came: patience begins anew
         try:
-            more = take(self._taken())
+            more = take(parts.pop() if len(parts) == 1 else self._taken())
         except Exception as error:  # noqa: BLE001  # a bug's too: nothing may end in the parser's hands
             waiter.set_exception(error)
         else:
