@@ -246,6 +246,7 @@ class Gateway:
         return provider(
             one.kind, name, address, _credentials(one), self._transport, within,
             speaks=one.speaks, api_version=one.api_version, auth=one.auth, region=one.region, project=one.project,
+            application=one.application,
         )  # fmt: skip
 
     async def _serve_admin(self) -> None:

@@ -162,6 +162,14 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class Granting(Protocol):
+    """A Transport that puts something into requests before they go on the wire."""
+
+    async def granted(self, request: UpstreamRequest) -> UpstreamRequest | None:
+        """What goes on the wire; None: it would be refused. Raises ConnectFailed, ProviderTimeout."""
+
+
 class Provider(Protocol):
     """One wire dialect. Pure: it shapes requests; `transport` moves them. What comes back is of the shape that was
     asked for (`shapes/`) where that is one of `speaks`, else of `dialect`, into which the request was translated; with

@@ -15,9 +15,13 @@ from gateway.cli.finding import SECONDS, Finding
 from gateway.cli.opening import CONFIG, open_settings
 from gateway.cli.store import reach
 from gateway.limits.redis_url import parse
+from gateway.providers.aiohttp_transport import AiohttpTransport
 from gateway.providers.anthropic import VERSION
 from gateway.providers.aws_signature import signed_headers
-from gateway.providers.service_tokens import TokenRefused, TokenUnreachable, fetched
+from gateway.providers.credentials import Application
+from gateway.providers.entra_tokens import EntraOffice
+from gateway.providers.google_tokens import HERE, fetched
+from gateway.providers.service_tokens import TokenRefused, TokenUnreachable
 from gateway.settings.model import Auth, Keyed, Kind, Provider, Settings, Store
 from gateway.settings.secret import SecretUnavailable
 
@@ -89,7 +93,8 @@ def _asked(provider: Provider, key: Keyed) -> tuple[str, dict[str, str]]:
         return address, dict(signed_headers("GET", address, b"", secret, provider.region or "") if secret else ())
     if provider.kind is Kind.VERTEX:
         address = f"{address}/projects/{provider.project}/locations/{provider.region}"
-        return address, {"authorization": f"Bearer {fetched(secret).token}"} if secret else {}
+        account = HERE if provider.auth is Auth.WORKLOAD else secret
+        return address, {"authorization": f"Bearer {fetched(account).text}"} if account is not None else {}
     if provider.kind is Kind.AZURE:
         root = address.removesuffix("/openai/v1").removesuffix("/openai") + "/openai"
         version = provider.api_version
@@ -102,9 +107,20 @@ def _asked(provider: Provider, key: Keyed) -> tuple[str, dict[str, str]]:
         return address, {"x-api-key": secret, "anthropic-version": VERSION}
     if provider.kind is Kind.GEMINI:
         return address, {"x-goog-api-key": secret}
+    if provider.application is not None:  # `_models` got a token for it
+        return address, {}
     if provider.kind is Kind.AZURE and provider.auth is Auth.KEY:
         return address, {"api-key": secret}
     return address, {"authorization": f"Bearer {secret}"}
+
+
+async def _entra_token(application: Application, secret: str) -> str:
+    """Raises TokenRefused, TokenUnreachable."""
+    transport = AiohttpTransport()
+    try:
+        return (await EntraOffice(transport, application)(secret)).text
+    finally:
+        await transport.close()
 
 
 async def _models(session: aiohttp.ClientSession, provider: Provider, key: Keyed, about: str) -> Finding:
@@ -112,6 +128,8 @@ async def _models(session: aiohttp.ClientSession, provider: Provider, key: Keyed
     started = time.perf_counter()
     try:
         address, headers = await asyncio.to_thread(_asked, provider, key)
+        if provider.application is not None:
+            headers = {"authorization": f"Bearer {await _entra_token(provider.application, key.presented())}"}
         async with session.get(address, headers=headers, allow_redirects=False) as answer:
             status, said = answer.status, answer.headers.get("x-amzn-errortype", "")
     except SecretUnavailable as error:

@@ -21,6 +21,16 @@ def lines_of(access_key_id: str, secret_access_key: str, session_token: str | No
     return "\n".join((access_key_id, secret_access_key, session_token or ""))
 
 
+class Application(msgspec.Struct, frozen=True):
+    """An application of Entra's. Its secret is a token of its workload where it is `federated`."""
+
+    tenant_id: str
+    client_id: str
+    authority: str
+    scope: str
+    federated: bool = False
+
+
 class Credential(msgspec.Struct, frozen=True):
     """`read` gives the secret of this moment; `tenants` (all, if empty) may be served by it."""
 

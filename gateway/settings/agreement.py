@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from gateway.limits.redis_url import parse
 from gateway.settings.checked import path as name_of
-from gateway.settings.model import SPOKEN, Auth, Kind, Provider, Settings
+from gateway.settings.model import APPLICATIONS, SPOKEN, Auth, Kind, Provider, Settings
 from gateway.settings.secret import Secret, SecretUnavailable
 from gateway.settings.sources import Loc
 from gateway.tokens.encodings import ENCODINGS
@@ -154,9 +154,7 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
             (*at, "base_url"), f"{path} has no base_url", "the resource's address: https://NAME.openai.azure.com", at
         )
     yield from _clouds(at, provider)
-    if provider.kind is not Kind.AZURE and (provider.api_version is not None or provider.auth is not Auth.KEY):
-        name = "auth" if provider.api_version is None else "api_version"
-        yield _one((*at, name), f"{path}.{name} is set, and kind {provider.kind} has none", "nothing here")
+    yield from _shown(at, provider)
     if provider.kind is not Kind.OPENAI and provider.speaks is not SPOKEN:
         yield _one((*at, "speaks"), f"{path}.speaks is set, and kind {provider.kind} says that itself", "nothing here")
     if provider.api_key is not None and provider.credentials:
@@ -167,6 +165,36 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
     if not provider.optional and (reason := provider.missing_key()) is not None:
         key = "credentials" if provider.credentials else "api_key"
         yield _one((*at, key), f"{path} cannot be called: {reason}", "the key set, or optional = true", at)
+
+
+AUTHS = {
+    Kind.AZURE: (Auth.KEY, Auth.ENTRA, Auth.CLIENT_SECRET, Auth.FEDERATED), Kind.VERTEX: (Auth.KEY, Auth.WORKLOAD),
+}  # fmt: skip
+
+
+def _shown(at: Loc, provider: Provider) -> Iterator[Disagreement]:
+    """What a provider is shown, and what belongs to it."""
+    path, kind, auths = name_of(at), provider.kind, AUTHS.get(provider.kind, (Auth.KEY,))
+    if kind is not Kind.AZURE and provider.api_version is not None:
+        yield _one((*at, "api_version"), f"{path}.api_version is set, and kind {kind} has none", "nothing here")
+    if provider.auth not in auths:
+        what = f"{path}.auth is set, and kind {kind} has none" if len(auths) == 1 else (
+            f"{path}.auth is '{provider.auth}', which kind {kind} has not"
+        )  # fmt: skip
+        yield _one((*at, "auth"), what, "nothing here" if len(auths) == 1 else ", ".join(auths))
+    for name in ("tenant_id", "client_id"):
+        if provider.auth in APPLICATIONS and getattr(provider, name) is None:
+            yield _one((*at, name), f"{path} has no {name}", "that of the application in Entra", at)
+        if provider.auth not in APPLICATIONS and getattr(provider, name) is not None:
+            what = f"{path}.{name} is set, and no token is got with it"
+            yield _one((*at, name), what, 'auth = "client_secret" or "federated" beside it')
+    if (
+        kind is Kind.VERTEX
+        and provider.auth is Auth.WORKLOAD
+        and (provider.api_key is not None or provider.credentials)
+    ):
+        name = "credentials" if provider.credentials else "api_key"
+        yield _one((*at, name), f'{path}.{name} is set, and auth = "workload" shows no key', "nothing here")
 
 
 # What a cloud's kind needs, and no other kind has; and the package that it is called with.

@@ -17,7 +17,7 @@ from typing import Annotated, TypeVar
 from gateway.identity.admin import AdminToken, Role
 from gateway.limits.redis_url import Tls
 from gateway.policy.compiled import ProviderFacts
-from gateway.providers.credentials import lines_of
+from gateway.providers.credentials import Application, lines_of
 from gateway.settings import kinds
 from gateway.settings.kinds import choice, integer, number
 from gateway.settings.secret import Secret, SecretUnavailable
@@ -58,10 +58,16 @@ SPOKEN = (Speaks.CHAT, Speaks.RESPONSES)  # by a server of kind openai that says
 
 
 class Auth(StrEnum):
-    """What an Azure resource's credential is."""
+    """What a credential is, where a kind knows several. Of `workload` there is none: where we run says who we are."""
 
     KEY = "key"
     ENTRA = "entra"
+    CLIENT_SECRET = "client_secret"  # noqa: S105  # a name
+    FEDERATED = "federated"
+    WORKLOAD = "workload"
+
+
+APPLICATIONS = (Auth.CLIENT_SECRET, Auth.FEDERATED)
 
 
 class OnFailureMode(StrEnum):
@@ -251,7 +257,11 @@ class Provider(Keyed):
     timeouts: Timeouts = field(default_factory=Timeouts)
     speaks: Annotated[tuple[Annotated[Speaks, choice(Speaks)], ...], kinds.ARRAY] = SPOKEN
     api_version: Annotated[str | None, kinds.TEXT] = None  # Azure's; without it: the v1 API
-    auth: Annotated[Auth, choice(Auth)] = Auth.KEY  # Azure's
+    auth: Annotated[Auth, choice(Auth)] = Auth.KEY  # Azure's, and Google's workload
+    tenant_id: Annotated[str | None, kinds.TEXT] = None  # Entra's, and so are the next three
+    client_id: Annotated[str | None, kinds.TEXT] = None
+    authority: Annotated[str, kinds.BASE_URL] = "https://login.microsoftonline.com"
+    scope: Annotated[str, kinds.TEXT] = "https://cognitiveservices.azure.com/.default"
     region: Annotated[str | None, kinds.REGION] = None  # AWS's or Google's
     project: Annotated[str | None, kinds.PROJECT] = None  # Google's
 
@@ -266,10 +276,19 @@ class Provider(Keyed):
             return f"https://{'' if self.region == 'global' else f'{self.region}-'}aiplatform.googleapis.com/v1"
         return self.base_url or ADDRESSES.get(self.kind)
 
+    @property
+    def application(self) -> Application | None:
+        """In whose name tokens of Entra are got; None where they are not."""
+        if self.auth not in APPLICATIONS or self.tenant_id is None or self.client_id is None:
+            return None
+        return Application(
+            self.tenant_id, self.client_id, self.authority, self.scope, federated=self.auth is Auth.FEDERATED
+        )
+
     def missing_key(self) -> str | None:
         """Why the provider cannot be called for want of a key, in words that show no secret; None when it can.
         An upstream of one's own (`base_url`) may go without any key, a maker's own may not."""
-        if self.kind is Kind.ECHO:
+        if self.kind is Kind.ECHO or self.auth is Auth.WORKLOAD:
             return None
         keys: list[Keyed] = [self] if self.api_key is not None else list(self.credentials)
         if not keys:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -23,7 +23,19 @@ from gateway.identity.secrets import PROTOCOL
 from gateway.limits.reservation import Basis, Usage
 from gateway.policy.decide import event_check
 from gateway.policy.permit import Permit
-from gateway.ports import Arrival, Clock, Head, Message, Opening, Provider, Reply, Socket, Sockets
+from gateway.ports import (
+    Arrival,
+    Clock,
+    Granting,
+    Head,
+    Message,
+    Opening,
+    Provider,
+    Reply,
+    Socket,
+    Sockets,
+    UpstreamRequest,
+)
 from gateway.providers.errors import client_error
 from gateway.stream.filters import credible_usage
 from gateway.telemetry.tasks import start
@@ -87,7 +99,7 @@ class Tunnels:
         exchange.attempt, exchange.called = attempt, self.clock.monotonic()
         exchange.enter(Phase.CALLING)
         offered = protocols_of(arrival.headers.get("sec-websocket-protocol", ""))
-        upstream = await self.sockets.connect(request, offered)
+        upstream = await self._connected(provider, request, offered)
         exchange.answered = self.clock.monotonic()
         exchange.enter(Phase.ANSWERING)
         if isinstance(upstream, Head):
@@ -96,6 +108,12 @@ class Tunnels:
         seconds = min(self.seconds, ask.timeout or self.seconds)
         await tunnel(exchange, upstream, reply, self.clock, seconds, event_check(permit, self.clock.now()), headers)
         return None
+
+    async def _connected(self, provider: Provider, request: UpstreamRequest, offered: Sequence[str]) -> Socket | Head:
+        """Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
+        transport = provider.transport
+        granted = await transport.granted(request) if isinstance(transport, Granting) else request
+        return Head(401) if granted is None else await self.sockets.connect(granted, offered)
 
 
 async def tunnel(

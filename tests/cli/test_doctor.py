@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from tests import redis_server
+from tests.providers.entra_office import SECRET, entra_office
 from tests.providers.token_office import token_office
 from tests.providers.upstream import badly_signed
 from tests.redis_parts import RedisCluster
@@ -266,3 +267,26 @@ def test_vertex_is_asked_with_a_token(
     assert words.replace("HOST", host) in output
     asked = [("/v1/projects/my-project/locations/global", "Bearer token-1")]
     assert upstream.seen == (asked if status == 200 else [])  # type: ignore[attr-defined]  # ours
+
+
+@pytest.mark.parametrize(
+    ("secret", "code", "words"),
+    [
+        (SECRET, 0, "ok      provider a HOST: answered in "),
+        ("another", 1, "FAILED  provider a HOST: no token for its key: Entra refused it"),
+    ],
+)
+def test_azure_is_asked_with_a_token_of_its_application(
+    tmp_path: Path, upstream: ThreadingHTTPServer, secret: str, code: int, words: str
+) -> None:
+    host = f"127.0.0.1:{upstream.server_address[1]}"
+    with entra_office() as office:
+        text = (
+            f'[providers.a]\nkind = "azure"\nbase_url = "http://{host}"\napi_key = "file:secret"\ntenant_id = "t"\n'
+            f'auth = "client_secret"\nclient_id = "c"\nauthority = "{office.url}"\n'
+        )
+        (tmp_path / "secret").write_text(secret)
+        found, output = doctor(tmp_path, text)
+    assert found == code, output
+    assert words.replace("HOST", host) in output
+    assert upstream.seen == ([("/openai/v1/models", "Bearer entra-1")] if code == 0 else [])  # type: ignore[attr-defined]  # ours

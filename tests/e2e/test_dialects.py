@@ -15,6 +15,7 @@ import pytest
 from openai.types.responses import Response
 
 from tests.e2e.harness import KEY, Gateway, gateway, key_hash
+from tests.providers.entra_office import entra_office
 from tests.providers.token_office import token_office
 from tests.providers.upstream import Player, events, frame, playing
 
@@ -74,13 +75,17 @@ RESPONSES: dict[str, Any] = {
 }  # fmt: skip
 DROPS = "gw-drop-key-0123456789"
 CALLS = [("weather", {"city": "Köln"}), ("weather", {"city": "Ulm"})]
-PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1", "bedrock", "vertex"]
-TAPES = {"azure": "openai", "azure-v1": "openai", "vertex": "gemini"}
+PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1", "azure-app", "bedrock", "vertex"]
+TAPES = {"azure": "openai", "azure-v1": "openai", "azure-app": "openai", "vertex": "gemini"}
 PATHS = {
     "openai": "/v1/chat/completions", "anthropic": "/v1/messages", "azure-v1": "/openai/v1/chat/completions",
+    "azure-app": "/openai/v1/chat/completions",
     "azure": "/openai/deployments/some-model/chat/completions?api-version=2024-10-21",
 }  # fmt: skip
-RESPONSES_PATHS = {"azure": "/openai/responses?api-version=2024-10-21", "azure-v1": "/openai/v1/responses"}
+RESPONSES_PATHS = {
+    "azure": "/openai/responses?api-version=2024-10-21", "azure-v1": "/openai/v1/responses",
+    "azure-app": "/openai/v1/responses",
+}  # fmt: skip
 THINKING = ["anthropic", "gemini", "bedrock", "vertex"]
 KEYS = {"vertex": "file:account.json"}
 LENT = {"UPSTREAM_KEY_ID": "AKIDEXAMPLE", "UPSTREAM_TOKEN": "lent"}  # beside a secret access key of AWS's
@@ -88,7 +93,7 @@ CREDENTIALS = {
     "openai": ("authorization", "Bearer upstream-secret-canary"), "anthropic": ("x-api-key", "upstream-secret-canary"),
     "gemini": ("x-goog-api-key", "upstream-secret-canary"), "azure": ("api-key", "upstream-secret-canary"),
     "azure-v1": ("authorization", "Bearer upstream-secret-canary"), "bedrock": ("x-amz-security-token", "lent"),
-    "vertex": ("authorization", "Bearer token-1"),
+    "vertex": ("authorization", "Bearer token-1"), "azure-app": ("authorization", "Bearer entra-1"),
 }  # fmt: skip
 
 
@@ -113,6 +118,8 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with ExitStack() as stack:
+        entra = stack.enter_context(entra_office())
+        entra.secret = "upstream-secret-canary"
         players = {name: stack.enter_context(playing(TAPES.get(name, name))) for name in PROVIDERS}
         tables = {
             "openai": f'kind = "openai"\nbase_url = "{players["openai"].url}/v1"\nspeaks = ["chat"]',
@@ -124,6 +131,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "vertex": f'kind = "vertex"\nbase_url = "{players["vertex"].url}/v1"\nregion = "global"\n'
             'project = "my-project"',
             "azure-v1": f'kind = "azure"\nbase_url = "{players["azure-v1"].url}"\nauth = "entra"',
+            "azure-app": f'kind = "azure"\nbase_url = "{players["azure-app"].url}"\nauth = "client_secret"\n'
+            f'tenant_id = "contoso"\nclient_id = "app-1"\nauthority = "{entra.url}"',
         }
         settings = (
             'schema = 1\n[server]\nport = 0\n[health]\nport = 0\n[secrets]\nmaster = "env:GATEWAY_TEST_MASTER"\n'

@@ -22,6 +22,8 @@ class Office:
     lasts: int = 3600  # seconds
     status: int = 200
     given: int = 0
+    subjects: set[str] = field(default_factory=set)
+    federated: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -38,17 +40,36 @@ def token_office() -> Iterator[Office]:
             form = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
             status = office.status
             said: dict[str, Any] = {"error": "invalid_grant"}
-            if status == 200:
+            if status == 200 and "subject_token" in form:  # of a workload that another provider knows
+                assert form["audience"] == ["//iam.googleapis.com/projects/1/pool"]
+                status = 200 if form["subject_token"][0] in office.subjects else 400
+            elif status == 200:
                 verify: Any = jwt.decode  # has no types
                 claims = verify(
                     form["assertion"][0], certs=public, verify=True, audience="https://oauth2.googleapis.com/token"
                 )
                 assert claims["iss"] == office.account["client_email"]
                 assert claims["scope"] == "https://www.googleapis.com/auth/cloud-platform"
+            if status == 200:
+                office.given += 1
+                issued = "urn:ietf:params:oauth:token-type:access_token"
+                said = {"access_token": f"token-{office.given}", "expires_in": office.lasts, "token_type": "Bearer",
+                        "issued_token_type": issued}  # fmt: skip
+            self.reply(status, said)
+
+        def do_GET(self) -> None:
+            """As Google's metadata server, to those who say that they mean it."""
+            assert self.headers["metadata-flavor"] == "Google"
+            said: dict[str, Any] = {"email": "gateway@my-project.iam.gserviceaccount.com", "scopes": []}
+            if "/token" in self.path:
                 office.given += 1
                 said = {"access_token": f"token-{office.given}", "expires_in": office.lasts, "token_type": "Bearer"}
+            self.reply(200, said)
+
+        def reply(self, status: int, said: dict[str, Any]) -> None:
             body = json.dumps(said).encode()
             self.send_response(status)
+            self.send_header("metadata-flavor", "Google")
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -64,6 +85,11 @@ def token_office() -> Iterator[Office]:
         "type": "service_account", "project_id": "my-project", "private_key_id": "1", "private_key": private.decode(),
         "client_email": "gateway@my-project.iam.gserviceaccount.com", "client_id": "1",
         "token_uri": f"http://127.0.0.1:{server.server_address[1]}/token",
+    }  # fmt: skip
+    office.federated = {
+        "type": "external_account", "audience": "//iam.googleapis.com/projects/1/pool",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"http://127.0.0.1:{server.server_address[1]}/sts",
     }  # fmt: skip
     try:
         yield office

@@ -16,7 +16,7 @@ SERVER = (
 ROOT = "schema, server, health, admin, secrets, store, policies, tokens, log, providers"
 PROVIDER = (
     "api_key, access_key_id, session_token, kind, base_url, credentials, optional, labels, timeouts, speaks, "
-    "api_version, auth, region, project"
+    "api_version, auth, tenant_id, client_id, authority, scope, region, project"
 )
 STORE = (
     "memory://, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB or "
@@ -65,6 +65,23 @@ BROKEN = {
     "bedrock without region": (
         '[providers.a]\nkind = "bedrock"\napi_key = "env:KEY"\n', 1, "providers.a has no region",
         "the one that is called: us-east-1 …",
+    ),
+    "an application without its tenant": (
+        '[providers.a]\nkind = "azure"\nbase_url = "http://x"\napi_key = "env:KEY"\nauth="federated"\nclient_id="c"\n',
+        1, "providers.a has no tenant_id", "that of the application in Entra",
+    ),
+    "an application that is none": (
+        '[providers.a]\nkind = "azure"\nbase_url = "https://x"\napi_key = "env:KEY"\nclient_id = "c"\n', 5,
+        "providers.a.client_id is set, and no token is got with it",
+        'auth = "client_secret" or "federated" beside it',
+    ),
+    "no such auth": (
+        '[providers.a]\nkind = "azure"\nbase_url = "https://x"\napi_key = "env:KEY"\nauth = "workload"\n', 5,
+        "providers.a.auth is 'workload', which kind azure has not", "key, entra, client_secret, federated",
+    ),
+    "a key where none is shown": (
+        '[providers.a]\nkind = "vertex"\nregion="global"\nproject="p-1"\napi_key = "env:KEY"\nauth = "workload"\n', 5,
+        'providers.a.api_key is set, and auth = "workload" shows no key', "nothing here",
     ),
     "vertex without project": (
         '[providers.a]\nkind = "vertex"\nregion = "global"\napi_key = "env:KEY"\n', 1, "providers.a has no project",

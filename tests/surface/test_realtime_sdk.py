@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.e2e.harness import KEY, Gateway, config, gateway, keys
+from tests.providers.entra_office import Entra, entra_office
 from tests.surface.recorder import spoken
 
 MODELS = """
@@ -26,6 +27,9 @@ provider = "claude"
 model = "claude-sonnet-5"
 [models.echo]
 provider = "echo"
+[models.azure]
+provider = "azure"
+model = "my-realtime"
 [models.cloud]
 provider = "cloud"
 [[prices]]
@@ -43,6 +47,15 @@ OTHERS = """
 kind = "anthropic"
 base_url = "{up}/v1"
 api_key = "env:UPSTREAM_KEY"
+[providers.azure]
+kind = "azure"
+base_url = "{up}"
+api_version = "2025-04-01-preview"
+auth = "client_secret"
+tenant_id = "t"
+client_id = "c"
+authority = "{entra}"
+api_key = "env:UPSTREAM_KEY"
 [providers.cloud]
 kind = "bedrock"
 base_url = "{up}"
@@ -54,9 +67,16 @@ WORDS = "It rains in Köln ."
 
 
 @pytest.fixture(scope="module")
-def talking(tmp_path_factory: pytest.TempPathFactory, recorder: str) -> Iterator[Gateway]:
+def entra() -> Iterator[Entra]:
+    with entra_office() as office:
+        office.secret = "upstream-secret-canary"
+        yield office
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory: pytest.TempPathFactory, recorder: str, entra: Entra) -> Iterator[Gateway]:
     own = keys(OPEN).replace('models = ["up/*", "plain", "embed", "echo"]', 'models = ["*"]')
-    settings = config(recorder, extra=OTHERS.replace("{up}", recorder))
+    settings = config(recorder, extra=OTHERS.replace("{up}", recorder).replace("{entra}", entra.url))
     policies = {"keys.toml": own, "models.toml": MODELS}
     with gateway(tmp_path_factory.mktemp("realtime-sdk"), settings, policies) as running:
         yield running
@@ -145,6 +165,14 @@ def test_a_rule_holds_inside_and_the_session_goes_on(talking: Gateway) -> None:
         assert refused.error.param == "max_output_tokens"
         session.response.create(response=cast("Any", {**ASKED["response"], "max_output_tokens": 50}))
         assert session.recv().type == "response.created"
+
+
+def test_azure_is_told_its_deployment_and_a_token_that_was_got_for_it(talking: Gateway, entra: Entra) -> None:
+    with client(talking) as openai_client, openai_client.realtime.connect(model="azure") as session:
+        first: Any = session.recv()
+    assert first.seen["path"] == "/openai/realtime"
+    assert first.seen["query"] == "deployment=my-realtime&api-version=2025-04-01-preview"
+    assert first.seen["authorization"] == "Bearer entra-1"
 
 
 def test_the_providers_end_is_the_clients(talking: Gateway) -> None:
