@@ -332,12 +332,14 @@ class Answer:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
         try:
-            return await waiter
+            if await waiter:
+                return True
         except asyncio.CancelledError:
             self.close()
             raise
         finally:
             self._waiter = self.taker = None
+        return bool(self._parts) and not take(self._taken())  # what came with the end
 
     def pour(self) -> None:
         """Give what has just come to the taker, if it still waits. What it raises is for its own task to hear."""

@@ -66,7 +66,12 @@ class Decoder:
             self._started = True
             data = data.removeprefix(b"\xef\xbb\xbf")
         if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data:  # whole events, as they mostly come
-            return [_event(part + b"\n\n") for part in data[:-2].split(b"\n\n")]
+            return [
+                Event(part + b"\n\n", part[6:])  # of one line, as they mostly are
+                if 10 not in part and part.startswith(b"data: ")
+                else _event(part + b"\n\n")
+                for part in data[:-2].split(b"\n\n")
+            ]
         buffer = self._buffer + data if self._buffer else data
         events, start, at = [], 0, self._searched
         while (end := _END.search(buffer, at)) is not None:

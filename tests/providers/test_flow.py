@@ -100,13 +100,15 @@ async def test_a_piece_is_taken_in_the_callback_in_which_it_comes() -> None:
     assert await provider.answer.chunk() == b""
 
 
-async def test_what_comes_with_the_end_is_left_for_chunk() -> None:
+@pytest.mark.parametrize("full", [False, True])
+async def test_what_comes_with_the_end_is_taken_before_it(full: bool) -> None:
     provider, taker = Provider(), Taker()
     task = await flowing(provider, taker)
+    taker.full = full
     provider.says(chunk(b"last") + END)
-    assert not await task
-    assert taker.got == []
-    assert await provider.answer.chunk() == b"last"
+    assert await task is full
+    assert taker.got == [b"last"]
+    assert not await provider.answer.flow(taker)
     assert await provider.answer.chunk() == b""
 
 
@@ -172,8 +174,7 @@ async def test_bytes_before_an_error_come_before_it() -> None:
     task = await flowing(provider, taker)
     provider.says(chunk(b"good") + b"no length\r\n")
     assert not await task
-    got = b"".join(taker.got) or await provider.answer.chunk()
-    assert got == b"good"
+    assert taker.got == [b"good"]
     with pytest.raises(ProviderBroken):
         await provider.answer.chunk()
     assert not provider.socket.open
