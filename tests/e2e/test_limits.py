@@ -20,7 +20,8 @@ HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
 def limited(request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream) -> Iterator[Gateway]:
     store = "memory://" if request.param == "memory" else request.getfixturevalue("redis_url")
     policies = {"keys.toml": keys("limits = { requests_per_minute = 60 }"), "models.toml": MODELS}
-    with gateway(tmp_path, config(upstream.url, store=store), policies) as running:
+    settings = config(upstream.url, store=store).replace("[store]\n", "[store]\ncall_seconds = 10\n")  # see at_the_line
+    with gateway(tmp_path, settings, policies) as running:
         yield running
 
 

@@ -38,6 +38,23 @@ CASES: Mapping[str, dict[str, Any]] = {
         'api_key = "file:/etc/gateway/secrets/openai/api-key"\n[providers.echo]\nkind = "echo"\n',
         "imagePullSecrets": [{"name": "registry"}],
     },
+    "workers": REDIS | {"workers": 4, "replicaCount": 2},
+    "sentinels": {
+        "store": {
+            "url": "redis+sentinel://gateway@s1:26379,s2:26379/main/0",
+            "passwordSecret": {"name": "redis-auth", "key": "password"},
+            "sentinelPasswordSecret": {"name": "sentinel-auth", "key": "password"},
+        },
+        "workers": 2,
+    },
+    "cluster": {"store": {"url": "rediss+cluster://c1:6379,c2:6379"}, "replicaCount": 2},
+    "more of everything": {
+        "extraVolumes": [{"name": "ranks", "persistentVolumeClaim": {"claimName": "ranks", "readOnly": True}}],
+        "extraVolumeMounts": [{"name": "ranks", "mountPath": "/ranks", "readOnly": True}],
+        "extraEnv": [{"name": "GATEWAY_TOKENS__RANKS", "value": "/ranks"}],
+        "initContainers": [{"name": "wait", "image": "images.example/wait:1"}],
+        "extraContainers": [{"name": "mesh", "image": "images.example/mesh:1"}],
+    },
     "admin": {"admin": {"enabled": True}, "ports": {"http": 8000, "health": 9000, "admin": 9001}}
     | {"config": f'[admin.tokens.ci]\nhash = "sha256:{"0" * 64}"\nrole = "read"\n[providers.echo]\nkind = "echo"\n'},
     "network policy": REDIS | {"networkPolicy": {"enabled": True}},
@@ -81,6 +98,14 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"replicas": 2}, "additional properties 'replicas' not allowed"),
     ({"replicaCount": 2}, "store.url is memory://"),
     ({"autoscaling": {"enabled": True}}, "store.url is memory://"),
+    ({"workers": 2}, "store.url is memory://, which one process counts alone"),
+    (REDIS | {"workers": 0}, "at '/workers'"),
+    (
+        {"store": {"url": "redis://redis:6379", "sentinelPasswordSecret": {"name": "s", "key": "k"}}},
+        "store.url has no Sentinels",
+    ),
+    ({"store": {"url": "redis+sentinel://me:secret@s1:26379/main"}}, "at '/store/url'"),
+    ({"extraEnv": [{"name": "GATEWAY_SERVER__WORKERS", "value": "2"}]}, "at '/extraEnv/0/name'"),
     ({"replicaCount": -1}, "at '/replicaCount'"),
     ({"replicaCount": "two"}, "at '/replicaCount'"),
     ({"store": {"url": "redis://:secret@redis:6379"}}, "at '/store/url'"),
@@ -126,9 +151,9 @@ def pod(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def container(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    (only,) = pod(objects)["containers"]
-    assert isinstance(only, dict)
-    return only
+    first = pod(objects)["containers"][0]
+    assert isinstance(first, dict)
+    return first
 
 
 def environment(objects: list[dict[str, Any]]) -> dict[str, str]:
@@ -321,7 +346,7 @@ def mounted(objects: list[dict[str, Any]], root: Path) -> Iterator[tuple[str, Pa
         yield f"/etc/gateway/{volume['name']}", folder
 
 
-@pytest.mark.parametrize("case", ("defaults", "three replicas", "secrets", "admin", "closed network policy"))
+@pytest.mark.parametrize("case", ("defaults", "three replicas", "secrets", "workers", "sentinels", "admin", "closed network policy"))
 def test_the_gateway_accepts_what_is_mounted(case: str, tmp_path: Path) -> None:
     objects = rendered(case)
     folders = dict(mounted(objects, tmp_path))

@@ -55,6 +55,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (eq .Values.store.url "memory://") (gt (int (include "llm-gateway.most" .)) 1) -}}
 {{- fail "store.url is memory://, which one pod counts alone: with more than one replica every limit would be multiplied. Set store.url to redis://…, or replicaCount to 1 and autoscaling.enabled to false." -}}
 {{- end -}}
+{{- if and (eq .Values.store.url "memory://") (gt (int .Values.workers) 1) -}}
+{{- fail "store.url is memory://, which one process counts alone: with more than one worker every limit would be multiplied. Set store.url to redis://…, or workers to 1." -}}
+{{- end -}}
+{{- if and .Values.store.sentinelPasswordSecret.name (not (contains "+sentinel://" .Values.store.url)) -}}
+{{- fail "store.sentinelPasswordSecret is set, and store.url has no Sentinels." -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas." -}}
 {{- end -}}
