@@ -25,11 +25,10 @@ from bench import peers, store, tokens
 from bench.measures import NotMeasured, Result
 from bench.processes import Running, chat_once, gateway, nginx, redis_server, upstream
 from bench.results import Facts, table, write
-from bench.rows import CONTROL, Plan, Row, rows
-from bench.sets import KEY, everything_policies, plain_policies
+from bench.rows import CONTROL, OURS, Plan, Row, rows
+from bench.sets import KEY, everything_policies, plain_policies, ruled_policies
 
 HERE = Path(__file__).parent
-MANY_KEYS = 10_000
 LONGEST = 840.0  # seconds after which no further round begins; the whole is to take 15 minutes at most
 
 Found = dict[str, dict[str, list[Result]]]
@@ -38,11 +37,11 @@ Found = dict[str, dict[str, list[Result]]]
 class Bench:
     """The systems of one run: those that some row needs, each started once."""
 
-    def __init__(self, stack: ExitStack, folder: Path, facts: Facts, *, others: int) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, facts: Facts, plan: Plan) -> None:
         self._stack = stack
         self._folder = folder
         self._facts = facts
-        self._others = others
+        self._plan = plan
         self.systems: dict[str, Running] = {}
         self.idle: dict[str, float] = {}
         self.provider = stack.enter_context(upstream())
@@ -95,20 +94,23 @@ class Bench:
         return {
             CONTROL: lambda: self._stack.enter_context(nginx(self._folder, self.provider.port)),
             "plain": ours("plain", plain_policies()),
-            "plain-keys": ours("plain-keys", plain_policies(self._others)),
+            "plain-keys": ours("plain-keys", plain_policies(self._plan.keys)),
+            "most-keys": ours("most-keys", plain_policies(10 * self._plan.keys)),
+            "one-rule": ours("one-rule", ruled_policies(1)),
+            "many-rules": ours("many-rules", ruled_policies(self._plan.rules)),
             "everything": ours("everything", everything_policies(), redis=True),
             "limits": ours("limits", everything_policies(redaction=False), redis=True),
             "two": ours("two", everything_policies(redaction=False), redis=True, more="workers = 2"),
         }
 
 
-def run(plan: Plan, wanted: list[Row], facts: Facts, *, others: int) -> tuple[Found, Bench]:
+def run(plan: Plan, wanted: list[Row], facts: Facts) -> tuple[Found, Bench]:
     """Rounds over all works; in each, every system in turn, nginx first."""
     until = time.monotonic() + LONGEST
     found: Found = {row.name: {} for row in wanted}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        bench = Bench(stack, folder, facts, others=others)
+        bench = Bench(stack, folder, facts, plan)
         for name in dict.fromkeys(name for row in wanted for name in row.systems):
             bench.start(name)
         if CONTROL not in bench.systems:
@@ -213,7 +215,7 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not on PATH: make ci-tools")
-    plan = Plan(1, 0.5, least=True) if options.smoke else Plan(options.rounds, options.seconds)
+    plan = Plan(1, 0.5, least=True, keys=200, rules=20) if options.smoke else Plan(options.rounds, options.seconds)
     wanted = rows(plan)
     if options.rows:
         names = set(options.rows.split(","))
@@ -223,10 +225,10 @@ def main() -> None:
             )
         wanted = [row for row in wanted if row.name in names]
     if options.smoke or options.no_peers:
-        own = {CONTROL, "plain", "everything", "limits", "two", "plain-keys"}
+        own = {CONTROL, *OURS}
         wanted = [_only(row, own) for row in wanted]
     facts = Facts(about=[f"load average before it began: {os.getloadavg()[0]:.1f}; above 0.5 others were at work"])
-    found, _ = run(plan, wanted, facts, others=200 if options.smoke else MANY_KEYS)
+    found, _ = run(plan, wanted, facts)
     facts.about += _about(plan, found)
     print("\n".join([*table(wanted, found), "", *facts.memory, "", *facts.missing]))  # the result
     if options.out is not None:

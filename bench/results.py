@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.measures import Result
-from bench.rows import CONTROL, Goal, Row
+from bench.rows import CONTROL, OURS, Goal, Row
 
 # row → system → one result for each round
 Found = Mapping[str, Mapping[str, Sequence[Result]]]
@@ -131,7 +131,7 @@ def plot(rows: Sequence[Row], found: Found) -> str:
     ]
     for number, (work, system, ratio, goal) in enumerate(bars):
         y = (number + 0.5) * height
-        kind = "ours" if system in ("plain", "everything", "limits", "two", "plain-keys") else "peer"
+        kind = "ours" if system in OURS else "peer"
         out.append(f'<text x="{left - 105}" y="{y + 11}" text-anchor="end">{escape(work[:72])}</text>')
         out.append(f'<text x="{left - 6}" y="{y + 11}" text-anchor="end" fill="#555">{escape(system)}</text>')
         out.append(f'<rect x="{left}" y="{y}" width="{scale(ratio):.1f}" height="13" fill="{COLOURS[kind]}"/>')

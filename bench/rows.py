@@ -11,15 +11,19 @@ from bench.processes import Running
 CALM = "Tell me about the history of bridges in Europe. "
 PERSONAL = "Write to ada.lovelace@example.com about it. "
 CONTROL = "nginx"
+OURS = ("plain", "everything", "limits", "two", "plain-keys", "most-keys", "one-rule", "many-rules")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how much. `least` is the smoke run, for function and never for time."""
+    """How long and how much. `least` is the smoke run, for function and never for time. `keys` and `rules` are those
+    that nobody uses, where they are many; ten times as many keys where they are most."""
 
     rounds: int
     seconds: float
     least: bool = False
+    keys: int = 10_000
+    rules: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +111,13 @@ def rows(plan: Plan) -> list[Row]:
             "workers", "limits in Redis, 32 clients: one worker, two workers", (CONTROL, "limits", "two"),
             loop(),
         ),
-        Row("keys", "plain chat, 32 clients, 10,000 keys instead of one", (CONTROL, "plain-keys"), loop()),
+        Row(
+            "keys", f"plain chat, 32 clients: one key, {plan.keys:,} keys, {10 * plan.keys:,} keys",
+            (CONTROL, "plain", "plain-keys", "most-keys"), loop(),
+        ),
+        Row(
+            "rules",
+            f"plain chat, 32 clients: one other model, price, limit and denied parameter, {plan.rules:,} of each",
+            (CONTROL, "one-rule", "many-rules"), loop(),
+        ),
     ]  # fmt: skip

@@ -34,6 +34,22 @@ def plain_policies(others: int = 0) -> dict[str, str]:
     return {"keys.toml": f'[keys.bench]\nhash = "{key_hash()}"\nmodels = ["*"]\n{more}', "models.toml": MODELS}
 
 
+def ruled_policies(rules: int) -> dict[str, str]:
+    """The plain set among others: so many models with a price, a limit of the key's own and a denied parameter each,
+    none of them for what is asked in the run."""
+    models = "".join(
+        f'[models.other-{number}]\nprovider = "bench"\n'
+        f'[[prices]]\nprovider = "bench"\nmodel = "other-{number}"\ninput = 1.0\noutput = 2.0\n'
+        for number in range(rules)
+    )
+    limits = "".join(
+        f'[keys.bench.per_model."other-{number}".limits]\nrequests_per_minute = {BIG}\n' for number in range(rules)
+    )
+    denied = ", ".join(f'"parameter_{number}"' for number in range(rules))
+    key = f'[keys.bench]\nhash = "{key_hash()}"\nmodels = ["*"]\nrequest = {{ deny = [{denied}] }}\n'
+    return {"keys.toml": key + limits, "models.toml": MODELS + models}
+
+
 def everything_policies(*, redaction: bool = True) -> dict[str, str]:
     """Three scopes of limits in the store, redaction, prices: what a company would run."""
     limits = f"requests_per_minute = {BIG}, tokens_per_minute = {BIG}00"

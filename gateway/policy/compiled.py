@@ -15,6 +15,8 @@ from gateway.errors import Rule
 from gateway.limits.bounds import Bounds
 from gateway.limits.scopes import Limit, Scope
 
+OUTPUT = "output_tokens"  # the contract's one name of what endpoints name differently
+TOOLS = "tools."  # before the type of a hosted tool
 Action = Literal["replace", "mask", "block", "detect"]
 
 
@@ -124,6 +126,15 @@ class RequestRules:
     max: tuple[tuple[str, int, Rule], ...] = ()
     force: tuple[tuple[str, object, Rule], ...] = ()
     deny: tuple[tuple[str, Rule], ...] = ()
+    # Of `deny`, by place: what a look at the body's keys finds, and what takes more than one.
+    denied: Mapping[str, int] = field(init=False, compare=False, repr=False)
+    looked_for: tuple[int, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.deny]
+        plain = {name: place for place, name in enumerate(names) if name != OUTPUT and not name.startswith(TOOLS)}
+        object.__setattr__(self, "denied", plain)
+        object.__setattr__(self, "looked_for", tuple(sorted({*range(len(names))} - {*plain.values()})))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +251,9 @@ class PolicySet:
         default_factory=dict, compare=False, repr=False
     )  # seen
     decided: dict[Alike, Decided] = field(default_factory=dict, init=False, compare=False, repr=False)
+    counting: dict[tuple[str, str], tuple[ScopeTemplate, ...]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )  # by key and asked model: what is left of a long list of scopes
 
     @property
     def model_count(self) -> int:

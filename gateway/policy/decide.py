@@ -24,6 +24,7 @@ from gateway.unserved import STORED, slip
 
 LONGEST_KEPT = 200  # characters of a model's name of which decisions are remembered
 CREATED = 1_700_000_000  # of models that we list: a date that no client reads, and that must be an integer
+FEW = 12  # scopes of a key: own, team, tenant, and some of a model or a user
 
 
 def decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Permit | Refusal:
@@ -91,7 +92,7 @@ def _decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Pe
         if isinstance(chosen, Refusal):
             return chosen
         provider = chosen
-    scopes = tuple(_scopes(key.scopes, ask, models))
+    scopes = tuple(_scopes(_counting(policy, key, ask, models), ask, models))
     if ask.endpoint.visible and (refusal := _unpriced(policy, key, ask, scopes, models, now)) is not None:
         return refusal
     edits = govern(key.request, ask)
@@ -260,6 +261,23 @@ def _provider(policy: PolicySet, key: Key) -> str | Refusal:
         '`provider = "…"`.',
         rule=key.rule,
     )
+
+
+def _counting(
+    policy: PolicySet, key: Key, ask: Ask, models: tuple[tuple[Model, str], ...]
+) -> tuple[ScopeTemplate, ...]:
+    """A key's scopes without those of other models, where they are so many that to look at each would be felt."""
+    if len(key.scopes) <= FEW or ask.model is None or not models or len(ask.model) > LONGEST_KEPT:
+        return key.scopes
+    asked = key.name, ask.model
+    found = policy.counting.get(asked)
+    if found is None:
+        if len(policy.counting) >= DECIDED:
+            policy.counting.clear()
+        found = policy.counting[asked] = tuple(
+            one for one in key.scopes if one.model is None or _matches(one.model, ask.model, models[0][0])
+        )
+    return found
 
 
 def _scopes(templates: Iterable[ScopeTemplate], ask: Ask, models: tuple[tuple[Model, str], ...]) -> Iterator[Scope]:

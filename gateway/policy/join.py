@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from gateway.errors import Rule
-from gateway.policy.compiled import Action, RedactionProfile, RequestRules
-from gateway.policy.parameters import OUTPUT
+from gateway.policy.compiled import OUTPUT, Action, RedactionProfile, RequestRules
 from gateway.reading import OUTPUT_NAMES
 
 # From weak to strong; a mask cannot be undone, so it is the stronger one of mask and replace.

@@ -13,11 +13,10 @@ import msgspec
 
 from gateway.errors import Reason, Refusal, Rule
 from gateway.json_object import BadJson, has_duplicates, parse_object
-from gateway.policy.compiled import RequestRules
+from gateway.policy.compiled import OUTPUT, TOOLS, RequestRules
 from gateway.reading import OUTPUT_NAMES, Ask
 from gateway.shapes.table import SHAPES
 
-OUTPUT = "output_tokens"  # the contract's one name of what endpoints name differently
 Edits = tuple[tuple[str, object], ...]
 
 
@@ -27,8 +26,11 @@ def govern(rules: RequestRules, ask: Ask) -> Edits | Refusal:
         return ()
     if has_duplicates(ask.body, ask.fields):  # a provider may take the other one of the two
         return Refusal(Reason.BAD_REQUEST, "The JSON body of your request holds a key twice; send each key once.")
-    types = _tool_types(ask) if any(name.startswith("tools.") for name, _ in rules.deny) else ()
-    for name, rule in rules.deny:
+    # Of many denied parameters only those are looked at that are there: what a request costs goes by its own size.
+    there = [rules.denied[name] for name in ask.fields if name in rules.denied]
+    to_ask = sorted({*there, *rules.looked_for}) if there else rules.looked_for
+    types = _tool_types(ask) if any(rules.deny[place][0].startswith(TOOLS) for place in to_ask) else ()
+    for name, rule in (rules.deny[place] for place in to_ask):
         if (refusal := _denied(name, rule, ask, types)) is not None:
             return refusal
     for name, most, rule in rules.max:
@@ -55,7 +57,7 @@ def _is_set(ask: Ask, name: str) -> bool:
 
 
 def _denied(name: str, rule: Rule, ask: Ask, types: tuple[str, ...] | None) -> Refusal | None:
-    kind = name.removeprefix("tools.")
+    kind = name.removeprefix(TOOLS)
     if kind != name:
         return _denied_tool(kind, rule, ask, types)
     for own in OUTPUT_NAMES if name == OUTPUT else (name,):

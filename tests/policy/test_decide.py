@@ -423,6 +423,48 @@ each.session.budget = { tokens_total = 5 }
     assert not any("|user" in name for name in sessions)
 
 
+def test_among_many_limits_of_other_models_the_same_ones_apply() -> None:
+    """However many there are: those that do not fit a model are left out once, and remembered."""
+    own = """
+[keys.bot]
+models = ["*"]
+limits = { requests_per_minute = 60 }
+per_model."cha*".limits = { tokens_per_minute = 10 }
+per_model."@cheap".limits = { tokens_per_minute = 10 }
+each.user.limits = { requests_per_minute = 5 }
+[keys.bot.request]
+deny = ["service_tier"]
+"""
+    limits = "".join(f'[keys.bot.per_model."any/{n}".limits]\nrequests_per_minute = 1\n' for n in range(40))
+    policy = policies(own + limits)
+    (key,) = policy.keys.values()
+    for _ in range(2):
+        for model, more in (
+            ("chat", ["key:k_1|model:@cheap", "key:k_1|model:cha*"]),
+            ("any/7", ["key:k_1|model:any/7"]),
+        ):
+            for user in ("ann", "bob"):
+                permit = decide(policy, Principal(key, "default"), ask(body={**CHAT, "model": model}, user=user), NOW)
+                assert isinstance(permit, Permit), permit
+                found = sorted(scope.id for scope in permit.scopes if "|user:" not in scope.id)
+                assert found == sorted(["key:k_1", *more])
+                assert len(permit.scopes) == len(found) + 1
+
+
+def test_of_many_denied_parameters_the_first_that_is_written_is_told() -> None:
+    denied = ", ".join(f"'p{number}'" for number in range(50))
+    text = f"[keys.bot]\nmodels = ['chat']\nrequest = {{ deny = ['tools.x', {denied}, 'output_tokens', 'last'] }}\n"
+    for body, told in (
+        ({"p7": 1, "p3": 1}, "p3"),
+        ({"last": 1, "max_tokens": 1}, "max_tokens"),
+        ({"last": 1}, "last"),
+        ({"p7": 1, "tools": [{"type": "x"}]}, "tools"),
+    ):
+        refusal = refused(text, ask(body={**CHAT, **body}), Reason.PARAMETER_NOT_ALLOWED)
+        assert (refusal.param, refusal.rule and refusal.rule.path.startswith("keys.bot.request.deny")) == (told, True)
+    assert permitted(text, ask(body={**CHAT, "p3": None, "other": 1})).edits == ()
+
+
 # GET /v1/models shows what the key may use now.
 @pytest.mark.parametrize(
     ("models", "shown"),
