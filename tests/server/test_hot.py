@@ -154,6 +154,41 @@ async def test_a_body_byte_by_byte_and_a_stream_of_it() -> None:
             assert on.wire.out.endswith(b"hello")
 
 
+async def test_heads_that_come_again_and_those_that_do_not_are_read_alike() -> None:
+    """Requests of one connection, each by what came before it, in every order of a few heads and lengths."""
+    read: list[tuple[str, dict[str, str], bytes]] = []
+
+    async def note(exchange: HotExchange) -> None:
+        body = await exchange.body(1 << 20)
+        assert body is not None
+        read.append((exchange.path, dict(exchange.headers), body))
+        await exchange.send(Head(200), b"")
+
+    heads = [
+        (path, key, length)
+        for path in ("/v1/x", "/v1/xy")
+        for key in ("k1", "k2")
+        for length in (1, 3, 12)
+    ]  # fmt: skip
+    async with stage(note) as on:
+        for first in heads:
+            for second in heads:
+                for path, key, length in (first, second):
+                    data = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nx-api-key: {key}\r\n\r\n"
+                    await on.take(data.encode() + b"b" * length)
+                    headers = {"host": "x", "content-length": str(length), "x-api-key": key}
+                    assert read[-1] == (path, headers, b"b" * length)
+    assert len(on.tasks) == 1
+
+
+async def test_a_part_of_a_known_head_is_handed_over_like_that_of_any_other() -> None:
+    async with stage() as on:
+        await on.take(REQUEST)
+        await on.take(REQUEST[:20])
+        assert on.successor.data == REQUEST[:20]
+        assert on.tasks[0].done()
+
+
 async def test_requests_ahead_of_their_turn_are_answered_in_order() -> None:
     async with stage() as on:
         got = await on.take(HEAD % 1 + b"a" + HEAD % 1 + b"b" + HEAD % 1 + b"c")
