@@ -25,6 +25,7 @@ from gateway.errors import Rule
 from gateway.limits.redis import RedisStore
 from gateway.limits.redis_code import NOTHING, Script, admission, charged, closing, keys_of, plans_of
 from gateway.limits.scopes import Charge, Claim, Lease, Limit, Scope, Unit, Window
+from gateway.limits.settler import Settler
 from gateway.telemetry.tasks import Background
 
 LOTS = 100_000_000  # as large as a rate may be and still be counted to the token
@@ -53,21 +54,33 @@ def limits() -> tuple[Limit, ...]:
 
 SCOPES = tuple(Scope(name, limits()) for name in ("key:k_bench", "team:support", "tenant:acme"))
 Pair = Callable[[str], Awaitable[None]]
+Step = Callable[[], Awaitable[None]]
+Side = tuple[Pair, Step, Step]  # a pair of calls, what waits until all have been answered, what closes
 
 
-async def ours(url: str, background: Background) -> tuple[Pair, Callable[[], Awaitable[None]]]:
-    """The store as the journey calls it: claims in, leases out."""
+async def ours(url: str, background: Background) -> Side:
+    """The store as the journey calls it: claims in, leases out, and the settler brings back what they came to."""
     store = RedisStore(url, clock=WallClock(), background=background, call_seconds=5.0)
+    settler = Settler(store, background, WallClock())
 
     async def pair(name: str) -> None:
         lease = await store.admit(Claim(name, "ours", SCOPES, 900, 1000))
         assert isinstance(lease, Lease)
-        await store.settle(lease, Charge(500, 600))
+        settler.opened(lease)
+        settler.settle(lease, Charge(500, 600))
 
-    return pair, store.close
+    async def drained() -> None:
+        while settler.depth:  # noqa: ASYNC110  # it has no event for that
+            await asyncio.sleep(0.001)
+
+    async def close() -> None:
+        await settler.close(5.0)
+        await store.close()
+
+    return pair, drained, close
 
 
-async def theirs(url: str) -> tuple[Pair, Callable[[], Awaitable[None]]]:
+async def theirs(url: str) -> Side:
     """The same scripts with the same arguments over redis-py's pool, which packs them anew for every call."""
     client = redis.asyncio.Redis.from_url(url)
     scripts = Script.load("admit.lua"), Script.load("settle.lua")
@@ -84,7 +97,10 @@ async def theirs(url: str) -> tuple[Pair, Callable[[], Awaitable[None]]]:
         settle = words(closing(keys, lease, plans, charged(Charge(500, 600)), b"", NOTHING)[1])
         await call(shas[1], int(settle[0]), *settle[1:])
 
-    return pair, client.aclose
+    async def drained() -> None:
+        """Every call was waited for."""
+
+    return pair, drained, client.aclose
 
 
 def words(encoded: bytes) -> list[bytes]:
@@ -110,7 +126,7 @@ def unpacking() -> float:
     return (time.process_time() - before) / 2000
 
 
-async def cost(pair: Pair, callers: int, pairs: int, prefix: str) -> float:
+async def cost(pair: Pair, drained: Step, callers: int, pairs: int, prefix: str) -> float:
     """CPU seconds per pair of calls, of `callers` that each wait for their own reply."""
     left = iter(range(pairs))
 
@@ -121,6 +137,7 @@ async def cost(pair: Pair, callers: int, pairs: int, prefix: str) -> float:
     gc.collect()
     before = time.process_time()
     await asyncio.gather(*[caller() for _ in range(callers)])
+    await drained()
     return (time.process_time() - before) / pairs
 
 
@@ -130,14 +147,14 @@ async def measure(url: str, rounds: int, pairs: int) -> dict[str, dict[int, list
     sides = {"ours": await ours(url, background), "redis-py": await theirs(url)}
     extra = {"ours": 0.0, "redis-py": unpacking()}
     found: dict[str, dict[int, list[float]]] = {name: {n: [] for n in CALLERS} for name in sides}
-    for pair, _ in sides.values():
-        await cost(pair, 16, 200, "warm")
+    for pair, drained, _ in sides.values():
+        await cost(pair, drained, 16, 200, "warm")
     for number in range(rounds):
         for callers in CALLERS:
-            for name, (pair, _) in sides.items():
-                each = await cost(pair, callers, pairs, f"{number}-{callers}-")
+            for name, (pair, drained, _) in sides.items():
+                each = await cost(pair, drained, callers, pairs, f"{number}-{callers}-")
                 found[name][callers].append((each - extra[name]) / 2 * 1e6)
-    for _, close in sides.values():
+    for _, _, close in sides.values():
         await close()
     await background.close()
     return found
