@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 import traceback
 
@@ -18,6 +19,7 @@ KINDLY = 10  # added to its priority while requests are served: they come first
 
 def main() -> None:
     """Be that process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for who started this, and ends it
     out = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(2, 1)  # whatever else is printed is no reading
     order = pickle.load(sys.stdin.buffer)  # noqa: S301  # of the process that started this one
