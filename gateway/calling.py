@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import structs
 
 from gateway.errors import LateRefusal, Reason, Refusal
 from gateway.exchange import Exchange, Phase
@@ -42,6 +43,10 @@ class Called(msgspec.Struct, frozen=True):
     upstream: Upstream
     see: Callable[[bytes], Awaitable[bytes]] | None = None
     translation: Translation | None = None
+
+    def way_back(self, safe: SafeRequest) -> SafeRequest:
+        """The redaction of this call; of a translated response nothing is kept, since nobody can continue it."""
+        return safe if self.translation is None or safe.keep is None else structs.replace(safe, keep=None)
 
 
 async def call(

@@ -103,6 +103,7 @@ class Exchange(msgspec.Struct):
     provider_status: int | None = None
     provider_request_id: str | None = None
     provider_error: str | None = None  # its code, never its message
+    told_code: str | None = None  # the code that the client was told of that
     status: int | None = None  # what the client was told
     ending: str | None = None
     refusal: Refusal | None = None

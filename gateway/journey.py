@@ -184,7 +184,8 @@ async def _travel(
     if ask.upgrade or counts_here(ask, rooms.providers[attempt.provider]):
         return await _answer_otherwise(exchange, arrival, permit, reply, rooms)
     called = await call(exchange, arrival, permit, attempt, safe, rooms)
-    answer = Answer(called.provider, called.upstream, safe, _answer_headers(exchange), called.see, called.translation)
+    safe, headers = called.way_back(safe), _answer_headers(exchange)
+    answer = Answer(called.provider, called.upstream, safe, headers, called.see, called.translation)
     await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
     return None
 

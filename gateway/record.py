@@ -169,6 +169,7 @@ def record_of(exchange: Exchange) -> Record:
     if exchange.called is not None:
         record.provider_status, record.provider_request_id = exchange.provider_status, exchange.provider_request_id
         record.provider_error, record.finish_reasons = exchange.provider_error, exchange.finish_reasons
+        record.code = exchange.told_code
         record.response_id, record.response_model = exchange.response_id, exchange.response_model
     if exchange.flags:
         record.flags = tuple(exchange.flags)

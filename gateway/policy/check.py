@@ -24,7 +24,7 @@ UNFORCED = {
     "stream_options": "the gateway sets it, to see the usage",
 }
 # Providers whose list prices are shipped: a row of one that the settings do not have prices nothing, and is no slip.
-PRICED_AHEAD = frozenset(("openai", "anthropic", "google"))
+PRICED_AHEAD = frozenset(("openai", "anthropic", "gemini"))
 RESERVED = frozenset("|:\n\r\t")  # separators of counters' ids
 
 

@@ -36,7 +36,7 @@ class Examined:
     providers: Mapping[str, ProviderFacts]
 
 
-# Without a settings file: what the shipped policies name. OpenAI's models are there when its key is.
+# Without a settings file: what the shipped policies name. A maker's models are there when its key is.
 SHIPPED: Mapping[str, Any] = MappingProxyType(
     {
         "providers": {
@@ -47,6 +47,8 @@ SHIPPED: Mapping[str, Any] = MappingProxyType(
                 "optional": True,
                 "labels": {"region": "us"},
             },
+            "anthropic": {"kind": "anthropic", "api_key": "env:ANTHROPIC_API_KEY", "optional": True},
+            "gemini": {"kind": "gemini", "api_key": "env:GEMINI_API_KEY", "optional": True},
         }
     }
 )

@@ -88,7 +88,7 @@ async def _relay_error(exchange: Exchange, answer: Answer, reply: Reply) -> None
 
 async def _send_error(exchange: Exchange, answer: Answer, reply: Reply, status: int, body: bytes) -> None:
     error = client_error(status, answer.upstream.headers, restore_text(answer, body))
-    exchange.provider_error = error.provider_code
+    exchange.provider_error, exchange.told_code = error.provider_code, error.code
     exchange.usage = Usage(basis=Basis.NOTHING)
     exchange.enter(Phase.RELAYING)
     told = exchange.dialect.overloaded if error.code == OVERLOADED else error.status

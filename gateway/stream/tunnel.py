@@ -193,6 +193,7 @@ async def _refused(exchange: Exchange, head: Head, reply: Reply, headers: Header
     """The provider answered, but opened nothing."""
     error = client_error(head.status, dict(head.headers), b"")
     exchange.provider_status, exchange.provider_error = head.status, error.provider_code
+    exchange.told_code = error.code
     exchange.usage = Usage(basis=Basis.NOTHING)
     exchange.enter(Phase.RELAYING)
     exchange.ending, exchange.status = Ending.PROVIDER_ERROR, error.status

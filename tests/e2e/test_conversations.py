@@ -15,7 +15,7 @@ import pytest
 import redis as redis_library
 
 from gateway.providers import echo_shapes
-from tests.e2e.harness import KEY, MODELS, REDACTION, config, gateway, keys
+from tests.e2e.harness import KEY, MODELS, REDACTION, config, echo_upstream, gateway, keys
 from tests.redis_server import RedisServer
 
 
@@ -133,3 +133,20 @@ def test_turns_that_come_to_different_processes(tmp_path: Path, redis: RedisServ
             assert b"resp_" not in name
             assert b"example.com" not in (store.get(name) or b"")
             assert 29 * 86_400 < store.ttl(name) <= 30 * 86_400
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_of_a_translated_response_nothing_is_kept(tmp_path: Path, redis: RedisServer, stream: bool) -> None:
+    """Nobody keeps it, so nothing can continue it."""
+    policies = {"keys.toml": keys('redaction = "strict"'), "models.toml": MODELS, "redaction.toml": REDACTION}
+    with echo_upstream(tmp_path) as upstream:
+        settings = config(upstream.url, store=redis.url).replace('["chat", "responses", "messages"]', '["chat"]')
+        with gateway(tmp_path / "one", settings, policies) as running:
+            with openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0) as client:
+                answer: Any = client.responses.create(model="plain", input="I am ada@example.com.", stream=stream)
+                last = list(answer)[-1].response if stream else answer
+                assert last.output_text == "I am ada@example.com."
+            assert running.records(1)[0]["gateway.redaction.spans"] == {"EMAIL_ADDRESS": 1}
+        assert "ada@" not in json.dumps(upstream.seen(1))
+    with redis_library.Redis.from_url(redis.url) as store:
+        assert list(store.scan_iter("q:*:k:*")) == []

@@ -17,7 +17,7 @@ from openai.types.responses import Response
 from tests.e2e.harness import KEY, Gateway, gateway, key_hash
 from tests.providers.entra_office import entra_office
 from tests.providers.token_office import token_office
-from tests.providers.upstream import Player, events, frame, playing
+from tests.providers.upstream import Player, cassette, events, frame, playing
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -359,9 +359,21 @@ def test_errors_in_the_clients_words(served: Served, provider: str, play: str, s
     assert isinstance(said.value.body, dict)
     kinds = {502: "api_error", 429: "rate_limit_error", 503: "overloaded_error"}
     assert said.value.body["error"]["type"] == kinds[status]
-    record = served.record(2)
-    assert record["gateway.provider.status"] >= 400
-    assert record["gateway.provider.error"]
+    tape = cassette(TAPES.get(provider, provider))
+    answered, body, *more = tape["errors"][play]
+    error = body.get("error", body)
+    code = (more[0]["x-amzn-errortype"].partition(":")[0] if more
+            else error.get("status") or error.get("code") or error["type"])  # fmt: skip
+    request_id = next(iter(tape["headers"].values()), None)
+    codes = {502: "provider_error", 429: "provider_rate_limited", 503: "provider_overloaded"}
+    for number, caught in ((1, told.value), (2, said.value)):
+        record = served.gateway.all_records()[served.before + number - 1]
+        assert record["gateway.provider.status"] == answered, "what the provider itself said"
+        assert record["gateway.provider.error"] == code
+        assert record.get("gateway.provider.request_id") == request_id
+        assert record["http.response.status_code"] == caught.status_code, "what the client got"
+        assert record["gateway.error.code"] == codes[status]
+    assert told.value.code == codes[status]
 
 
 def test_what_cannot_be_said_is_refused_by_name_and_nothing_is_called(served: Served) -> None:

@@ -112,7 +112,7 @@ def test_the_row_of_the_tier_and_the_date_wins() -> None:
 
 def test_the_shipped_prices_hold_and_name_their_source() -> None:
     text = (Path(__file__).parent.parent.parent / "policies" / "prices.toml").read_text()
-    for name in ("openai", "anthropic", "google"):
+    for name in ("openai", "anthropic", "gemini"):
         assert f"#   {name}" in text
     assert "check before you bill" in text
     policy, mistakes, _ = compile_policies({"prices.toml": text}, {"echo": ProviderFacts("echo", "echo")})
@@ -123,7 +123,7 @@ def test_the_shipped_prices_hold_and_name_their_source() -> None:
         ("openai", "gpt-5", "priority", (2500, 20_000)),
         ("anthropic", "claude-sonnet-4-5-20250929", None, (3000, 15_000)),
         ("anthropic", "claude-opus-4-1-20250805", None, (15_000, 75_000)),
-        ("google", "gemini-2.5-pro", None, (1250, 10_000)),
+        ("gemini", "gemini-2.5-pro", None, (1250, 10_000)),
     ):  # fmt: skip
         row = policy.price(provider, model, today, tier)
         assert row is not None, model

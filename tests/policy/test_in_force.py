@@ -21,7 +21,7 @@ from gateway.policy.orders import Order, Reading
 from gateway.toml import Mistake
 
 SHIPPED = Path(__file__).parents[2] / "policies"
-PROVIDERS = {name: ProviderFacts(name, name) for name in ("echo", "openai", "up")}
+PROVIDERS = {name: ProviderFacts(name, name) for name in ("echo", "openai", "anthropic", "gemini", "up")}
 TEAM = """
 [tenants.acme]
 budget = { usd_per_month = 100 }

@@ -67,7 +67,7 @@ def test_without_a_file_everything_is_there_to_start() -> None:
     assert settings is not None
     assert settings.store.embedded
     assert settings.demo
-    assert set(settings.providers) == {"echo", "openai"}
+    assert set(settings.providers) == {"echo", "openai", "anthropic", "gemini"}
     assert settings.policies.path == shipped_policies()
     assert list(shipped_policies().glob("*.toml"))
 
