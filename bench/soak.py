@@ -66,7 +66,9 @@ def main() -> None:
         provider = stack.enter_context(upstream())
         store = f"redis://127.0.0.1:{stack.enter_context(redis_server(folder))}/0"
         policies = everything_policies(redaction=False)
-        system = stack.enter_context(gateway("soak", folder / "soak", provider.port, policies, store=store))
+        patient = {"GATEWAY_STORE__CALL_SECONDS": "5"}  # memory is watched: a busy machine's silence is no outage
+        way = gateway("soak", folder / "soak", provider.port, policies, store=store, environment=patient)
+        system = stack.enter_context(way)
         requests = streams = 0
         for _ in range(PARTS):
             requests += part(system, Load(size=1000), options.requests // PARTS)
