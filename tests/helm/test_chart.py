@@ -48,6 +48,13 @@ CASES: Mapping[str, dict[str, Any]] = {
         "workers": 2,
     },
     "cluster": {"store": {"url": "rediss+cluster://c1:6379,c2:6379"}, "replicaCount": 2},
+    "ingress": {
+        "ingress": {
+            "enabled": True, "className": "nginx", "host": "llm.example.com", "tlsSecretName": "tls",
+            "annotations": {"nginx.ingress.kubernetes.io/proxy-buffering": "off"},
+        }
+    },
+    "service monitor": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
     "more of everything": {
         "extraVolumes": [{"name": "ranks", "persistentVolumeClaim": {"claimName": "ranks", "readOnly": True}}],
         "extraVolumeMounts": [{"name": "ranks", "mountPath": "/ranks", "readOnly": True}],
@@ -98,6 +105,8 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"replicas": 2}, "additional properties 'replicas' not allowed"),
     ({"replicaCount": 2}, "store.url is memory://"),
     ({"autoscaling": {"enabled": True}}, "store.url is memory://"),
+    ({"ingress": {"enabled": True}}, "ingress.host says no name"),
+    ({"serviceMonitor": {"interval": "soon"}}, "at '/serviceMonitor/interval'"),
     ({"workers": 2}, "store.url is memory://, which one process counts alone"),
     (REDIS | {"workers": 0}, "at '/workers'"),
     (
@@ -173,7 +182,8 @@ def test_lint_has_no_errors_and_no_warnings() -> None:
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_object_is_valid(case: str, version: str) -> None:
     for one in rendered(case):
-        kubernetes_validate.validate(one, version, strict=True)
+        if one["kind"] != "ServiceMonitor":  # Kubernetes has no such kind of its own
+            kubernetes_validate.validate(one, version, strict=True)
 
 
 def test_the_validation_can_fail() -> None:
@@ -284,10 +294,12 @@ def test_names_fit_and_two_releases_do_not_collide(case: str) -> None:
         (REDIS | {"replicaCount": 2}, {"PodDisruptionBudget"}),
         (REDIS | {"autoscaling": {"enabled": True}}, {"PodDisruptionBudget", "HorizontalPodAutoscaler"}),
         ({"networkPolicy": {"enabled": True}}, {"NetworkPolicy"}),
+        ({"ingress": {"enabled": True, "host": "llm.example.com"}}, {"Ingress"}),
+        ({"serviceMonitor": {"enabled": True}}, {"ServiceMonitor"}),
     ),
 )
 def test_what_is_not_asked_for_is_not_made(values: dict[str, Any], kinds: set[str]) -> None:
-    extra = {"PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"}
+    extra = {"PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy", "Ingress", "ServiceMonitor"}
     assert {one["kind"] for one in render(values)} & extra == kinds
 
 
@@ -304,6 +316,23 @@ def test_admin_is_reachable_only_when_switched_on() -> None:
     for case in CASES:
         services = {one["metadata"]["name"].rpartition("-")[2] for one in of_kind(rendered(case), "Service")}
         assert ("admin" in services) is CASES[case].get("admin", {}).get("enabled", False)
+
+
+def test_an_ingress_leads_to_applications_and_a_monitor_to_metrics() -> None:
+    (way,) = of_kind(rendered("ingress"), "Ingress")
+    services = {one["metadata"]["name"]: one for one in of_kind(rendered("ingress"), "Service")}
+    (path,) = way["spec"]["rules"][0]["http"]["paths"]
+    behind = services[path["backend"]["service"]["name"]]
+    assert [one["targetPort"] for one in behind["spec"]["ports"]] == ["http"]
+    (monitor,) = of_kind(rendered("service monitor"), "ServiceMonitor")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    found = [
+        one
+        for one in of_kind(rendered("service monitor"), "Service")
+        if wanted <= one["metadata"]["labels"].items()
+    ]
+    assert [one["name"] for service in found for one in service["spec"]["ports"]] == ["health"]
+    assert monitor["spec"]["endpoints"][0]["port"] == "health"
 
 
 def test_the_network_policy_names_its_peers() -> None:

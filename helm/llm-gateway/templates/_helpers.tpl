@@ -61,6 +61,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.store.sentinelPasswordSecret.name (not (contains "+sentinel://" .Values.store.url)) -}}
 {{- fail "store.sentinelPasswordSecret is set, and store.url has no Sentinels." -}}
 {{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
+{{- fail "ingress.enabled is true, and ingress.host says no name." -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas." -}}
 {{- end -}}
