@@ -122,7 +122,10 @@ class Edge(web.Server):
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # INVARIANT: `_serve` starts one
         rooms, running, now, entropy = self._rooms, self.running, self._rooms.clock.now, self._entropy
-        while (exchange := connection.next() or await connection.following()) is not None:
+        while not connection.over:
+            if (exchange := connection.next()) is None:
+                await connection.turn()
+                continue
             exchange.request_id = request_id(now(), entropy)
             running.add(task)
             try:

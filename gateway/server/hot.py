@@ -35,11 +35,12 @@ class HotConnection(asyncio.Protocol):
     """One connection; its exchanges come one after the other. `plain` makes the connection that takes over."""
 
     __slots__ = (
-        "_ahead", "_arrived", "_drained", "_exchange", "_known", "_left", "_limits", "_plain", "_serve", "_served",
-        "_task", "_turn", "closing", "patience", "peer", "transport",
+        "_ahead", "_arrived", "_drained", "_exchange", "_known", "_left", "_limits", "_loop", "_plain", "_serve",
+        "_served", "_task", "_turn", "closing", "patience", "peer", "transport",
     )  # fmt: skip
 
     def __init__(self, serve: Serve, plain: Callable[[], asyncio.Protocol], patience: Patience, limits: Limits) -> None:
+        self._loop = asyncio.get_running_loop()
         self._serve = serve
         self._plain = plain
         self._limits = limits
@@ -98,7 +99,7 @@ class HotConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client takes no more for now."""
-        self._drained = asyncio.get_running_loop().create_future()
+        self._drained = self._loop.create_future()
 
     def resume_writing(self) -> None:
         """It does again."""
@@ -133,14 +134,15 @@ class HotConnection(asyncio.Protocol):
         exchange, self._arrived = self._arrived, None
         return exchange
 
-    async def following(self) -> HotExchange | None:
-        """The next exchange; None: there is none any more."""
-        while (exchange := self.next()) is None:
-            if self.transport is None or self.transport.is_closing():
-                return None
-            self._turn = asyncio.get_running_loop().create_future()
-            await self._turn
-        return exchange
+    @property
+    def over(self) -> bool:
+        """Whether there will be no further exchange here."""
+        return self._arrived is None and (self.transport is None or self.transport.is_closing())
+
+    def turn(self) -> asyncio.Future[None]:
+        """What to wait for before there is another, or none any more."""
+        self._turn = turn = self._loop.create_future()
+        return turn
 
     def ended(self, exchange: HotExchange) -> None:
         """The exchange was served."""

@@ -88,7 +88,10 @@ class Stage:
 
     def _serve(self, connection: HotConnection) -> asyncio.Task[None]:
         async def run() -> None:
-            while (exchange := await connection.following()) is not None:
+            while not connection.over:
+                if (exchange := connection.next()) is None:
+                    await connection.turn()
+                    continue
                 self.exchanges.append(exchange)
                 try:
                     await self._script(exchange)

@@ -65,7 +65,10 @@ async def hot(script: Script, *, closing: bool, patience: Patience):  # type: ig
 
     def serve(one: HotConnection) -> asyncio.Task[None]:
         async def answer() -> None:
-            while (request := await one.following()) is not None:
+            while not one.over:
+                if (request := one.next()) is None:
+                    await one.turn()
+                    continue
                 try:
                     await request.body(1 << 20)
                     await script(request)
