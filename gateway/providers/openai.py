@@ -56,6 +56,7 @@ class OpenAI:
         self.name = name
         if speaks is not None:
             self.speaks = speaks
+            self.dialect = "responses" if "responses" in speaks and "chat" not in speaks else "chat"
         self.transport = transport
         self._base = base_url.rstrip("/")
         self.credentials = credentials
@@ -142,7 +143,7 @@ class OpenAI:
         """Path and query below the base URL; `model` is the provider's name of it."""
         endpoint = ask.endpoint
         if not self._native(endpoint):
-            return "/chat/completions"
+            return "/responses" if self.dialect == "responses" else "/chat/completions"
         return endpoint.path + (f"?{endpoint.raw_query}" if endpoint.raw_query else "")
 
     def _credential(self, key: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from gateway.translation.neutral import (
     Thought,
     Tool,
 )
-from gateway.translation.unsaid import detail_hint, label_hints, signature_hint
+from gateway.translation.unsaid import OPENAI, detail_hint, label_hints, signature_hint
 
 _CONFIG = (("max_tokens", "maxTokens"), ("temperature", "temperature"), ("top_p", "topP"))
 _IMAGES = frozenset(("png", "jpeg", "gif", "webp"))
@@ -192,7 +192,7 @@ def _block(part: Part, names: _Names, losses: Losses) -> dict[str, Any] | None:
 def _thought(text: str, signature: str | None, sealed: str | None, losses: Losses) -> dict[str, Any] | None:
     if sealed is not None:
         return {"reasoningContent": {"redactedContent": sealed}}
-    if signature is not None:
+    if signature is not None and not signature.startswith(OPENAI):
         return {"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}}
     losses.hint("thinking of earlier turns")  # its provider would not take it without a signature
     return None

@@ -31,7 +31,7 @@ from gateway.translation.neutral import (
     Tool,
     Turn,
 )
-from gateway.translation.unsaid import detail_hint, label_hints, signature_hint
+from gateway.translation.unsaid import OPENAI, detail_hint, label_hints, signature_hint
 
 OUTPUT = 4096  # `max_tokens` must be said there; what is reserved for a chat that says none
 _HINTS = frozenset(("cache_control", "diagnostics"))
@@ -352,7 +352,7 @@ def _written(part: Part, losses: Losses) -> dict[str, Any] | None:
         case Thought(text, signature, sealed):
             if sealed is not None:
                 return {"type": "redacted_thinking", "data": sealed}
-            if signature is not None:
+            if signature is not None and not signature.startswith(OPENAI):
                 return {"type": "thinking", "thinking": text, "signature": signature}
             losses.hint("thinking of earlier turns")  # its provider would not take it without a signature
             return None

@@ -24,6 +24,7 @@ from gateway.translation import (
     messages_answer,
     messages_request,
     responses_answer,
+    responses_reading,
     responses_request,
 )
 from gateway.translation.losses import Losses, Untranslatable
@@ -74,6 +75,7 @@ PROVIDERS: dict[str, ProviderSide] = {
     "chat": ProviderSide(chat_request.write, chat_answer.read_whole, chat_answer.Reader),
     "messages": ProviderSide(messages_request.write, messages_answer.read_whole, messages_answer.Reader),
     "bedrock": ProviderSide(bedrock_request.write, bedrock_answer.read_whole, bedrock_answer.Reader),
+    "responses": ProviderSide(responses_request.write, responses_reading.read_whole, responses_reading.Reader),
     "gemini": ProviderSide(gemini_request.write, gemini_answer.read_whole, gemini_answer.Reader),
 }
 

@@ -1,4 +1,4 @@
-"""OpenAI's Responses requests → the neutral form. Pure.
+"""OpenAI's Responses requests ↔ the neutral form. Pure.
 
 Source: openai-openapi `CreateResponse` and `InputItem`, as the models of openai-python 3.3 hold them. What a provider
 would have to keep (an earlier response, a conversation, a file, a stored prompt) and the tools that it runs itself are
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.translation.chat_request import inline, signature_of
+from gateway.translation.chat_request import effort_of, inline, signature_of
 from gateway.translation.choosing import chosen
 from gateway.translation.losses import Fields, Losses, Untranslatable
 from gateway.translation.neutral import (
+    Audio,
     Call,
     Conversation,
     Declined,
@@ -28,6 +29,7 @@ from gateway.translation.neutral import (
     Tool,
     Turn,
 )
+from gateway.translation.unsaid import OPENAI, name_hint, signature_hint
 
 # A reasoning item's `encrypted_content` is what a provider wants back with its thoughts: a signature, or the thoughts.
 SIGNED, SEALED = "signed:", "sealed:"
@@ -260,3 +262,115 @@ def _reasoning(value: dict[str, Any] | None, losses: Losses) -> Reasoning | None
     effort = fields.take("effort", str)
     fields.rest(frozenset(("summary", "generate_summary")), {"mode": "standard", "context": "auto"})
     return Reasoning(effort) if effort is not None else None
+
+
+def thought_signature(item: dict[str, Any]) -> str | None:
+    """What OpenAI wants back with a reasoning item, as one text; None where it sealed nothing."""
+    sealed = item.get("encrypted_content")
+    return f"{OPENAI}{item['id']}:{sealed}" if sealed else None
+
+
+def write(conversation: Conversation, losses: Losses) -> dict[str, Any]:
+    """The body of a request that nobody keeps. Raises Untranslatable."""
+    body: dict[str, Any] = {
+        "model": conversation.model, "store": False, "include": ["reasoning.encrypted_content"],
+        "input": [
+            *({"role": "developer", "content": text} for text in conversation.system),
+            *(item for turn in conversation.turns for item in _written_items(turn, losses)),
+        ],
+    }  # fmt: skip
+    if conversation.tools:
+        body["tools"] = [_written_tool(tool) for tool in conversation.tools]
+    if (choice := conversation.tool_choice) is not None:
+        named = {"type": "function", "name": choice.name}
+        body["tool_choice"] = named if choice.mode == "tool" else "required" if choice.mode == "any" else choice.mode
+    said = {
+        "parallel_tool_calls": conversation.parallel if conversation.tools else None,
+        "max_output_tokens": conversation.max_tokens, "temperature": conversation.temperature,
+        "top_p": conversation.top_p, "user": conversation.user, "stream": conversation.stream or None,
+    }  # fmt: skip
+    body |= {name: value for name, value in said.items() if value is not None}
+    for name in ("top_k", "stop", "seed", "frequency_penalty", "presence_penalty"):
+        value = getattr(conversation, name)
+        if value not in (None, ()) and not (value == 0 and name.endswith("penalty")):
+            losses.parameter(name)
+    return body | _written_output(conversation, losses)
+
+
+def _written_output(conversation: Conversation, losses: Losses) -> dict[str, Any]:
+    body, text = dict[str, Any](), dict[str, Any]()
+    if (wanted := conversation.format) is not None:
+        schema = {"name": wanted.name or "answer", "description": wanted.description, "schema": wanted.schema,
+                  "strict": wanted.strict}  # fmt: skip
+        text["format"] = {"type": "json_object"} if wanted.schema is None else {
+            "type": "json_schema", **{name: value for name, value in schema.items() if value is not None},
+        }  # fmt: skip
+    if conversation.verbosity is not None:
+        text["verbosity"] = conversation.verbosity
+    if text:
+        body["text"] = text
+    if (reasoning := conversation.reasoning) is not None:
+        if reasoning.budget is not None:
+            losses.hint("budget")
+        if (effort := effort_of(reasoning)) is not None:
+            body["reasoning"] = {"effort": effort}
+        else:
+            losses.hint("reasoning")
+    return body
+
+
+def _written_tool(tool: Tool) -> dict[str, Any]:
+    """Not strict where nobody says so: here that must be said."""
+    described = {"description": tool.description} if tool.description is not None else {}
+    return {"type": "function", "name": tool.name, **described, "strict": tool.strict or False,
+            "parameters": tool.schema or {"type": "object", "properties": {}}}  # fmt: skip
+
+
+def _written_items(turn: Turn, losses: Losses) -> Iterator[dict[str, Any]]:
+    if turn.role in ("user", "system"):
+        content = [_written_part(part, losses) for part in turn.parts]
+        yield {"role": "developer" if turn.role == "system" else "user", "content": content}
+        return
+    for part in turn.parts:
+        match part:
+            case Text(text) | Declined(text):
+                yield {"role": "assistant", "content": text}
+            case Call(id=one, name=name, arguments=arguments):
+                signature_hint(part, losses)
+                yield {"type": "function_call", "call_id": one, "name": name, "arguments": arguments}
+            case Result(call_id, parts, is_error):
+                if is_error:
+                    losses.hint("messages.content.is_error")
+                texts = [one.text for one in parts if isinstance(one, Text)]
+                plain = "".join(texts) if len(texts) == len(parts) <= 1 else None
+                output = plain if plain is not None else [_written_part(one, losses) for one in parts]
+                yield {"type": "function_call_output", "call_id": call_id, "output": output}
+            case Thought(text, signature):
+                one, _, sealed = (signature or "").removeprefix(OPENAI).partition(":")
+                if signature is None or not signature.startswith(OPENAI):
+                    losses.hint("thinking of earlier turns")  # its provider alone could read it
+                    continue
+                summary = [{"type": "summary_text", "text": text}] if text else []
+                yield {"type": "reasoning", "id": one, "summary": summary, "encrypted_content": sealed}
+            case _:
+                losses.content("messages.content of an assistant (other than text and tool calls)")
+
+
+def _written_part(part: Part, losses: Losses) -> dict[str, Any]:
+    match part:
+        case Text(text):
+            return {"type": "input_text", "text": text}
+        case Image(media_type, data, url, detail):
+            at = url if data is None else f"data:{media_type or 'image/png'};base64,{data}"
+            return {"type": "input_image", "image_url": at, "detail": detail or "auto"}
+        case Document(text=str(text)):
+            name_hint(part, losses)
+            return {"type": "input_text", "text": text}
+        case Document(media_type, data, url, name=name):
+            named = {"filename": name} if name is not None else {}
+            if data is None:
+                return {"type": "input_file", "file_url": url, **named}
+            whole = f"data:{media_type or 'application/pdf'};base64,{data}"
+            return {"type": "input_file", "file_data": whole, **named}
+    losses.content("messages.content.input_audio" if isinstance(part, Audio) else "messages.content")
+    raise AssertionError  # `content` has raised

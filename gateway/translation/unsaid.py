@@ -5,6 +5,8 @@ from __future__ import annotations
 from gateway.translation.losses import Losses
 from gateway.translation.neutral import Call, Document, Format, Image
 
+OPENAI = "openai:"  # before what OpenAI sealed of a thought, which says nothing to others
+
 
 def label_hints(wanted: Format, losses: Losses, *kept: str) -> None:
     """A schema's name and description, where a dialect has no place for them; and that a schema need not be kept to,

@@ -75,16 +75,16 @@ RESPONSES: dict[str, Any] = {
 }  # fmt: skip
 DROPS = "gw-drop-key-0123456789"
 CALLS = [("weather", {"city": "Köln"}), ("weather", {"city": "Ulm"})]
-PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1", "azure-app", "bedrock", "vertex"]
-TAPES = {"azure": "openai", "azure-v1": "openai", "azure-app": "openai", "vertex": "gemini"}
+PROVIDERS = ["openai", "anthropic", "gemini", "azure", "azure-v1", "azure-app", "openai-pro", "bedrock", "vertex"]
+TAPES = {"azure": "openai", "azure-v1": "openai", "azure-app": "openai", "openai-pro": "openai", "vertex": "gemini"}
 PATHS = {
     "openai": "/v1/chat/completions", "anthropic": "/v1/messages", "azure-v1": "/openai/v1/chat/completions",
-    "azure-app": "/openai/v1/chat/completions",
+    "azure-app": "/openai/v1/chat/completions", "openai-pro": "/v1/responses",
     "azure": "/openai/deployments/some-model/chat/completions?api-version=2024-10-21",
 }  # fmt: skip
 RESPONSES_PATHS = {
     "azure": "/openai/responses?api-version=2024-10-21", "azure-v1": "/openai/v1/responses",
-    "azure-app": "/openai/v1/responses",
+    "azure-app": "/openai/v1/responses", "openai-pro": "/v1/responses",
 }  # fmt: skip
 THINKING = ["anthropic", "gemini", "bedrock", "vertex"]
 KEYS = {"vertex": "file:account.json"}
@@ -94,6 +94,7 @@ CREDENTIALS = {
     "gemini": ("x-goog-api-key", "upstream-secret-canary"), "azure": ("api-key", "upstream-secret-canary"),
     "azure-v1": ("authorization", "Bearer upstream-secret-canary"), "bedrock": ("x-amz-security-token", "lent"),
     "vertex": ("authorization", "Bearer token-1"), "azure-app": ("authorization", "Bearer entra-1"),
+    "openai-pro": ("authorization", "Bearer upstream-secret-canary"),
 }  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         players = {name: stack.enter_context(playing(TAPES.get(name, name))) for name in PROVIDERS}
         tables = {
             "openai": f'kind = "openai"\nbase_url = "{players["openai"].url}/v1"\nspeaks = ["chat"]',
+            "openai-pro": f'kind = "openai"\nbase_url = "{players["openai-pro"].url}/v1"\nspeaks = ["responses"]',
             "anthropic": f'kind = "anthropic"\nbase_url = "{players["anthropic"].url}/v1"',
             "gemini": f'kind = "gemini"\nbase_url = "{players["gemini"].url}/v1beta"',
             "azure": f'kind = "azure"\nbase_url = "{players["azure"].url}"\napi_version = "2024-10-21"',

@@ -181,7 +181,7 @@ def test_all_providers_say_the_same(provider: str) -> None:
     assert (answer.usage.cached, answer.usage.reasoning) == (100, 0 if provider == "bedrock" else 12)
 
 
-@pytest.mark.parametrize("client", sorted(CLIENTS.keys() & PROVIDERS.keys()))
+@pytest.mark.parametrize("client", ["chat", "messages"])
 @pytest.mark.parametrize(("provider", "name"), CASES)
 def test_a_translated_answer_is_what_the_clients_package_reads(client: str, provider: str, name: str) -> None:
     body = Translation(client, DIALECTS[provider], 7).whole(json.dumps(cassette(provider)["whole"][name]).encode())
@@ -194,7 +194,7 @@ def _usage(provider: str, name: str) -> Any:
     return PROVIDERS[DIALECTS[provider]].read(json.dumps(cassette(provider)["whole"][name]).encode()).usage
 
 
-@pytest.mark.parametrize("client", sorted(CLIENTS.keys() & PROVIDERS.keys()))
+@pytest.mark.parametrize("client", ["chat", "messages"])
 @pytest.mark.parametrize(("provider", "name"), STREAMS)
 def test_a_translated_stream_is_what_the_clients_package_reads(client: str, provider: str, name: str) -> None:
     translation = Translation(client, DIALECTS[provider], 7)

@@ -164,7 +164,7 @@ def test_what_is_said_arrives_or_is_named(client: str, provider: str) -> None:
     assert {said: found for said, found in fates.items() if found == "lost" or " as " in found} == {}
     assert counts["sent"] > 30, "the types were read"
     assert counts["refused"] > 50
-    assert counts["dropped"] > 10
+    assert counts["dropped"] >= 10
 
 
 @pytest.mark.parametrize(("client", "provider"), PAIRS)
