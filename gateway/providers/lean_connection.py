@@ -68,13 +68,17 @@ class Connection(asyncio.Protocol):
         """asyncio: it is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
-    def exchange(self, request: UpstreamRequest, data: bytes) -> Answer:
-        """Send a request; its answer comes to the returned one."""
+    def exchange(self, request: UpstreamRequest, head: bytes) -> Answer:
+        """Send a request, whose head this is; its answer comes to the returned one."""
         assert self._transport is not None  # noqa: S101  # INVARIANT: only open connections are given out
         self.used += 1
         self._answer = Answer(self, request, self._patience, self._clock, reused=self.used > 1)
         self._parser = None
-        self._transport.write(data)
+        body = request.body
+        if isinstance(body, bytes):
+            self._transport.writelines((head, body))  # uvloop sends both at once, and copies none
+        else:
+            self._transport.write(head)
         return self._answer
 
     def data_received(self, data: bytes) -> None:

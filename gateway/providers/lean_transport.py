@@ -40,17 +40,17 @@ class LeanTransport:
         body = request.body
         if not (body is None or isinstance(body, bytes)) or request.method == "HEAD":  # to which no body comes
             return await self._plain.send(request)
-        origin, data = self._request(request)
+        origin, head = self._request(request)
         connection = self._take(origin)
         if connection is not None:
-            answer = connection.exchange(request, data)
+            answer = connection.exchange(request, head)
             try:
                 await answer.head()
                 return answer
             except StaleConnection:
                 pass  # the provider closed it as we wrote; nothing of an answer had come
         connection = await self._connect(origin, request.connect)
-        answer = connection.exchange(request, data)
+        answer = connection.exchange(request, head)
         await answer.head()
         return answer
 
@@ -67,7 +67,7 @@ class LeanTransport:
         return len(self._open)
 
     def _request(self, request: UpstreamRequest) -> tuple[Origin, bytes]:
-        """Where a request goes, and its bytes. Heads differ in their length alone, mostly, so what comes before it is
+        """Where a request goes, and its head. Heads differ in their length alone, mostly, so what comes before it is
         kept."""
         known = self._heads.get(id(request.headers))
         if known is not None and known[1] == request.url and known[0] == request.method:
@@ -82,7 +82,7 @@ class LeanTransport:
         assert body is None or isinstance(body, bytes)  # noqa: S101  # INVARIANT: `send` has seen to it
         if body is None and request.method in ("GET", "HEAD"):
             return origin, head + b"\r\n"
-        return origin, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body or b""), body or b"")
+        return origin, b"%bcontent-length: %d\r\n\r\n" % (head, len(body or b""))
 
     def _take(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)

@@ -318,7 +318,7 @@ class HotExchange:
         transport = (connection := self._connection).transport
         if transport is None or transport.is_closing():
             raise ClientGone("the connection is closed")
-        transport.write(data + body if length else data)
+        transport.writelines((data, body)) if length else transport.write(data)
         if connection.drained() is not None:
             await self._until_drained()
 
