@@ -38,6 +38,8 @@ _IDLE: dict[str, object] = {
     "stream_options": {}, "functions": [], "tools": [],
 }  # fmt: skip
 _PART_HINTS = frozenset(("prompt_cache_breakpoint", "cache_control"))
+# Of an answer that comes back as it was told: what it rested on, and what client libraries note beside it.
+_MESSAGE_HINTS = _PART_HINTS | {"annotations", "provider_specific_fields"}
 _LABELS = ("name", "description", "strict")
 
 
@@ -110,7 +112,7 @@ def _turns(messages: list[Any], losses: Losses) -> tuple[tuple[str, ...], tuple[
             losses.content(f"messages.role {role[:40]!r}")
         if fields.any("name") is not None:
             losses.parameter("messages.name")
-        fields.rest(_PART_HINTS, {"annotations": [], "refusal": "", "tool_calls": []})
+        fields.rest(_MESSAGE_HINTS, {"annotations": [], "refusal": "", "tool_calls": []})
     if not turns:
         raise Untranslatable("messages", "'messages' must hold at least one message that is no system message.")
     return tuple(system), tuple(turns)
@@ -147,7 +149,7 @@ def _call(fields: Fields, losses: Losses) -> Call:
     one = Call(fields.need("id", str), function.need("name", str), function.take("arguments", str) or "{}",
                signature_of(fields, losses))  # fmt: skip
     function.rest()
-    fields.rest()
+    fields.rest(_MESSAGE_HINTS)
     return one
 
 

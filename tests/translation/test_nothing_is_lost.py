@@ -200,6 +200,26 @@ def test_a_part_is_lost_in_no_role(provider: str, role: str, part: str, first: b
             assert told.field.startswith("messages.")  # noqa: PT017  # either is right
 
 
+@pytest.mark.parametrize("provider", [provider for client, provider in PAIRS if client == "chat"])
+def test_what_libraries_note_beside_an_answer_is_dropped_and_said(provider: str) -> None:
+    """LiteLLM puts its notes back as they came; OpenAI's package the citations of an answer."""
+    note = {"provider_specific_fields": {"a": MARK}}
+    call = {"id": "call_0", "type": "function", "function": {"name": "f", "arguments": "{}"}, **note}
+    said = {
+        "role": "assistant",
+        "content": "x",
+        "tool_calls": [call],
+        "annotations": [{"type": "url_citation"}],
+        **note,
+    }
+    body = {**BASES["chat"], "model": "m", "messages": [*BASES["chat"]["messages"][:1], said]}
+    written, dropped = sent("chat", provider, body)
+    assert MARK.encode() not in written
+    assert set(dropped) == {
+        "messages.tool_calls.provider_specific_fields", "messages.provider_specific_fields", "messages.annotations",
+    }  # fmt: skip
+
+
 def test_what_is_lost_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Losses, "drop", lambda *_: None)
     fates = {fate("chat", "messages", path, body) for path, body in bodies("chat")}
