@@ -170,7 +170,7 @@ def _about(plan: Plan, found: Found) -> list[str]:
     model = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if "model name" in line), "?")
     lines = [
         (f"{datetime.now(UTC):%Y-%m-%d} · {os.cpu_count()} cores, {model} · load average {os.getloadavg()[0]:.1f} · "
-        f"Linux {platform.release()} · Python {platform.python_version()}"),
+        f"Linux {platform.release()} · Python {platform.python_version()} ({' '.join(platform.python_build())})"),
         (f"`{' '.join(['python -m bench', *sys.argv[1:]])}`: {plan.rounds} rounds of {plan.seconds:g} s for each work "
         "and system; medians over the rounds; generators, provider, Redis and systems share the cores"),
         "gateway: one process, records to a file, metrics on; aiohttp " + version("aiohttp") + ", uvloop "

@@ -155,5 +155,6 @@ def _scale(largest: float, room: float) -> Callable[[float], float]:
 
 def write(folder: Path, rows: Sequence[Row], found: Found, facts: Facts) -> None:
     """Both files."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "RESULTS.md").write_text(report(rows, found, facts), "utf-8")
     (folder / "RESULTS.svg").write_text(plot(rows, found), "utf-8")

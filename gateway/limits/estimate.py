@@ -64,6 +64,8 @@ def _estimate(permit: Permit, prices: Sequence[Price | None], of: Callable[[byte
         return Estimate(0, 0, 0)
     tokens = of(ask.body) + _added_by(permit.redaction, ask.body)
     output = _output_tokens(permit, shape) if shape.default_output else 0
+    if len(prices) == 1:  # as there mostly is
+        return Estimate(tokens, output, worst(tokens, output, prices[0]), by)
     return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0), by)
 
 
@@ -103,7 +105,9 @@ def parts(permit: Permit) -> int:
     for name, value in permit.edits:
         if name == "n" and isinstance(value, int):
             choices = value
-    return max(1, choices, _best_of(ask)) * _prompts(ask)
+    if "best_of" in ask.fields:
+        choices = max(choices, _best_of(ask))
+    return max(1, choices) * _prompts(ask)
 
 
 def output_name(permit: Permit) -> str | None:

@@ -27,6 +27,8 @@ LEAST = 16  # tokens of output that are worth a call; OpenAI's Responses take no
 
 def dearest(input_tokens: int, output_tokens: int, prices: Prices) -> int:
     """The most nano-USD that so many tokens can cost at any of the attempts."""
+    if len(prices) == 1:  # as there mostly is
+        return worst(input_tokens, output_tokens, prices[0])
     return max((worst(input_tokens, output_tokens, price) for price in prices), default=0)
 
 

@@ -57,5 +57,4 @@ def worst(input_tokens: int, output_tokens: int, price: Price | None) -> int:
         return 0
     if price.long is not None and input_tokens > price.long_over:
         price = price.long
-    dearest = max(price.input, price.cached_input or 0, price.cache_write or 0, price.cache_write_1h or 0)
-    return input_tokens * dearest + output_tokens * price.output
+    return input_tokens * price.dearest_input + output_tokens * price.output

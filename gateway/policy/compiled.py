@@ -84,6 +84,11 @@ class Price:
     image_output: int | None = None
     long_over: int = 0  # tokens of input above which `long` holds for all of the request
     long: Price | None = None
+    dearest_input: int = field(init=False, compare=False, repr=False)  # the most that a token of input can cost
+
+    def __post_init__(self) -> None:
+        dearest = max(self.input, self.cached_input or 0, self.cache_write or 0, self.cache_write_1h or 0)
+        object.__setattr__(self, "dearest_input", dearest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,13 @@ class Connection(asyncio.Protocol):
     """One connection; its answers come one after the other."""
 
     __slots__ = (
-        "_answer", "_clock", "_parser", "_patience", "_plain", "_pool", "_transport", "idle_since", "origin", "used",
+        "_answer", "_clock", "_parser", "_patience", "_plain", "_pool", "_transport", "idle_since", "loop", "origin",
+        "used",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, pool: Pool, patience: Patience, clock: Clock) -> None:
         self.origin = origin
+        self.loop = asyncio.get_running_loop()
         self._clock = clock
         self.idle_since = 0.0
         self.used = 0
@@ -159,7 +161,7 @@ class Answer:
     it came."""
 
     __slots__ = (
-        "_complete", "_connection", "_failure", "_got", "_head_size", "_interim", "_parts",
+        "_complete", "_connection", "_failure", "_got", "_head_size", "_interim", "_loop", "_parts",
         "_patience", "_paused", "_raw_headers", "_request", "_reused", "_seen", "_since", "_size", "_until", "_waiter",
         "begun", "headers", "keep", "over", "status", "taker",
     )  # fmt: skip
@@ -169,6 +171,7 @@ class Answer:
     ) -> None:
         self._until = clock.monotonic() + request.total
         self._connection: Connection | None = connection
+        self._loop = connection.loop  # Python 3.11 asks the kernel who it is before it says which loop runs
         self._request = request
         self._patience = patience
         self._reused = reused
@@ -290,7 +293,7 @@ class Answer:
         while not self.begun:
             if self._failure is not None:
                 raise self._failure
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             except asyncio.CancelledError:
@@ -314,7 +317,7 @@ class Answer:
                 raise self._failure
             if self._complete:
                 return b""
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             except asyncio.CancelledError:
@@ -333,7 +336,7 @@ class Answer:
         if self._complete or self._failure is not None:
             return False
         self.taker = take
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiter = waiter
         try:
             if await waiter:
