@@ -91,7 +91,7 @@ class PolicyFiles:
             self.ask()
 
     async def _again(self) -> tuple[Mistake, ...]:
-        reading = await self._read(self._stamp)
+        reading = await self._reading()
         if reading.mistakes:
             self.reloads_failed += 1
             self.degraded = reading.mistakes
@@ -103,6 +103,17 @@ class PolicyFiles:
         if reading.policy is not None:
             await self._swap(reading.policy, reading)
         return ()
+
+    async def _reading(self) -> Reading:
+        """What the files come to. Where it cannot even begin (no process, no memory), that is a mistake like others:
+        who takes a key away must hear of it, and the next reading must come."""
+        try:
+            return await self._read(self._stamp)
+        except Exception as error:  # whatever it is
+            log.exception("policies not read", error=type(error).__name__)
+            why = getattr(error, "strerror", None) or type(error).__name__
+            wrong = Mistake(str(self._directory), 0, f"cannot be read: {why}", "a process and memory enough for it")
+            return Reading(None, b"", (wrong,))
 
     async def _swap(self, policy: PolicySet, reading: Reading) -> None:
         # Freed all at once, as the last exchange on it ends, the old set would hold the event loop for as long as it

@@ -12,7 +12,8 @@ from gateway.errors import ProviderBroken, ProviderTimeout
 from gateway.ports import Upstream, UpstreamRequest
 from gateway.providers.credentials import Credentials
 from gateway.providers.echo_core import Reply, answer
-from gateway.providers.openai import OpenAI
+from gateway.providers.openai import Head, OpenAI
+from gateway.reading import Ask
 from gateway.shapes.table import SHAPES
 
 LARGEST = 64 << 20  # bytes of a request's body
@@ -26,6 +27,12 @@ class Echo(OpenAI):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "http://echo/v1", Credentials(), EchoTransport())
+
+    def _head(self, ask: Ask, model: str | None, body: object, headers: Mapping[str, str], secret: str | None) -> Head:
+        """What is asked of it in headers is asked of this call alone, so it is not remembered."""
+        if not any(name.startswith("x-echo-") for name in headers):
+            return super()._head(ask, model, body, headers, secret)
+        return self._base + self._path(ask, model), tuple(self._headers(ask.endpoint, body, headers, secret))
 
     def _headers(
         self, endpoint: Endpoint, body: object, headers: Mapping[str, str], secret: str | None

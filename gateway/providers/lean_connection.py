@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self.origin = origin
         self.loop = asyncio.get_running_loop()
         self._clock = clock
-        self.idle_since = 0.0
+        self.idle_since = clock.monotonic()
         self.used = 0
         self._pool = pool
         self._patience = patience
@@ -226,7 +226,9 @@ class Answer:
         self._wake()
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
+        """A piece of the body; what comes behind the answer is none."""
+        if self._complete:
+            return
         self._parts.append(data)
         if self.taker is not None:
             return  # who takes it when the parser has no bytes left
@@ -239,8 +241,8 @@ class Answer:
 
     def on_message_complete(self) -> None:
         """The body is complete."""
-        if not self.begun:
-            return  # an interim answer
+        if not self.begun or self._complete:
+            return  # an interim answer, or one that nobody asked for
         self._complete = True
         connection, self._connection = self._connection, None
         self.over = connection is not None  # it looks when its parser, which calls here, has no bytes left

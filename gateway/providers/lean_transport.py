@@ -120,6 +120,8 @@ class LeanTransport:
             raise ConnectFailed(f"no connection within {seconds:g} s") from None
         except (OSError, ssl.SSLError) as error:
             raise ConnectFailed(type(error).__name__) from None
+        if not connection.usable(self._clock.monotonic()):  # it ended, or spoke before it was asked, as it was made
+            raise ConnectFailed("closed as it was opened")
         self._open.add(connection)
         return connection
 

@@ -130,6 +130,9 @@ class Edge(web.Server):
             running.add(task)
             try:
                 await journey(exchange, self._endpoint(exchange), exchange, rooms)
+            except BaseException:
+                connection.abort()  # nobody is left to serve what else comes over it
+                raise
             finally:
                 running.discard(task)
                 connection.ended(exchange)

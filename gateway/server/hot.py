@@ -74,11 +74,9 @@ class HotConnection(asyncio.Protocol):
         if exchange is None:
             self._begin(data)
         elif self._left:
-            piece = data[: self._left]
+            piece, self._ahead = data[: self._left], data[self._left :]
             self._left -= len(piece)
-            exchange.more(piece, complete=not self._left)
-            if len(data) > len(piece):
-                self._ahead = data[len(piece) :]
+            exchange.more(piece, complete=not self._left)  # last: it may be the turn of what is ahead
         else:
             self._ahead += data
             if len(self._ahead) > AHEAD and self.transport is not None:
@@ -110,9 +108,10 @@ class HotConnection(asyncio.Protocol):
     # what the exchange and the edge say
 
     def close(self) -> None:
-        """Close when what is written has been sent."""
+        """Close when what is written has been sent, for which a client has its time."""
         if self.transport is not None:
             self.transport.close()
+            self.patience.begin(self, self._limits.write, self.abort)
 
     def abort(self) -> None:
         """Close at once."""

@@ -212,3 +212,27 @@ async def test_a_mistake_keeps_the_set_and_is_told_to_who_asked(tmp_path: Path) 
         assert (files.current, files.degraded, files.reloads_ok) == (before, (), 1)
 
     await following(test, tmp_path)
+
+
+async def test_a_reading_that_cannot_even_begin_is_a_mistake_and_not_the_last_one(tmp_path: Path) -> None:
+    """No memory or no process for it, for a moment: what is asked for later, such as to take a key away, is done."""
+    fails = [OSError(11, "Resource temporarily unavailable"), RuntimeError("not expected")]
+
+    async def read_(known: bytes) -> Reading:
+        if fails:
+            raise fails.pop(0)
+        return Reading(compiled(TEAM + key(1)), b"new")
+
+    files = PolicyFiles(tmp_path, Reading(compiled(TEAM), b"old"), read_)
+    task = asyncio.ensure_future(files.follow())
+    try:
+        for words in ("cannot be read: Resource temporarily unavailable", "cannot be read: RuntimeError"):
+            asked = asyncio.ensure_future(files.reload())
+            await turns()
+            assert asked.done()
+            assert [mistake.what for mistake in asked.result()] == [words]
+            assert files.degraded == asked.result()
+        assert await files.reload() == ()
+        assert (files.degraded, list(files.current.keys), files.reloads_failed) == ((), ["k-1"], 2)
+    finally:
+        task.cancel()

@@ -81,3 +81,29 @@ async def test_a_head_without_end_is_given_up(piece: int) -> None:
         connection.data_received(endless[at : at + piece])
     with pytest.raises(ProviderBroken, match="head larger"):
         await answer.head()
+
+
+@pytest.mark.parametrize("cut", range(1, len(2 * (HEAD % 2 + b"{}"))))
+async def test_a_second_answer_is_no_part_of_the_first_and_ends_the_connection(cut: int) -> None:
+    class Socket(Pipe):
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    class Pool(Nobody):
+        kept = 0
+
+        def keep(self, connection: Connection) -> None:
+            self.kept += 1
+
+    clock, pool, socket = SystemClock(), Pool(), Socket()
+    connection = Connection(Origin("http", "up", 80), pool, Patience(clock), clock)
+    connection.connection_made(socket)
+    answer = connection.exchange(REQUEST, b"GET / HTTP/1.1\r\n\r\n")
+    data = HEAD % 2 + b"{}" + HEAD % 2 + b"[]"
+    connection.data_received(data[:cut])
+    connection.data_received(data[cut:])
+    assert await whole(answer) == b"{}"
+    assert socket.aborted
+    assert pool.kept == (cut == len(data) // 2)  # it was, for a moment: the first was all that had come

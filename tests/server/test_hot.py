@@ -291,6 +291,36 @@ async def test_an_answer_before_the_body_keeps_the_connection_in_step() -> None:
         assert on.wire.closed
 
 
+async def test_what_comes_with_the_end_of_a_body_that_nobody_wants_has_its_turn() -> None:
+    async def early(exchange: HotExchange) -> None:
+        await exchange.send(Head(401), exchange.path.encode())
+
+    async with stage(early) as on:
+        assert (await on.take(HEAD % 5 + b"he")).endswith(b"/v1/x")
+        assert (await on.take(b"llo" + REQUEST.replace(b"/v1/x", b"/v1/y"))).endswith(b"/v1/y")
+        assert (await on.take(REQUEST.replace(b"/v1/x", b"/v1/z"))).endswith(b"/v1/z")
+        assert [exchange.path for exchange in on.exchanges] == ["/v1/x", "/v1/y", "/v1/z"]
+
+
+async def test_a_close_does_not_wait_for_ever_for_a_client_that_takes_nothing() -> None:
+    class Full(Wire):
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = self.closed = True
+
+    async with stage() as on:
+        on.connection.transport = wire = Full()
+        await on.take(REQUEST)
+        on.wait(76)  # idle: closed, when what is written has been sent
+        assert wire.closed
+        assert not wire.aborted
+        on.wait(31)
+        assert wire.aborted
+        on.connection.connection_lost(None)
+        assert len(on.patience) == 0
+
+
 async def test_idle_connections_end() -> None:
     async with stage() as on:
         on.wait(11)  # no head
