@@ -164,6 +164,10 @@ class Settler:
         self._flying = len(batch)
         try:
             answers = await self._store.settle_all([(due.lease, due.charge) for due in batch])
+        except Exception as bug:
+            # Whatever it is: one settlement that cannot be brought must not end the task that brings all others.
+            log.exception("settling failed", error=type(bug).__name__)
+            answers = [StoreFailure(type(bug).__name__)] * len(batch)
         except BaseException:
             self._new = batch + self._new  # a second settlement of the same lease changes nothing
             raise

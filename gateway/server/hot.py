@@ -323,6 +323,8 @@ class HotExchange:
 
     async def begin(self, head: Head, first: bytes = b"") -> None:
         """The head of an answer whose body follows in pieces, the first perhaps with it. Raises ClientGone."""
+        if head.status in _BODILESS:  # of which a client could take a length for that of a body that comes
+            head = Head(head.status, tuple([one for one in head.headers if one[0] != "content-length"]))
         known = any(name == "content-length" for name, _ in head.headers)
         self._chunked = not known and head.status not in _BODILESS
         data = self._head(head, "transfer-encoding: chunked\r\n" if self._chunked else "")

@@ -87,6 +87,28 @@ async def test_what_is_handed_over_is_settled(background: Background) -> None:
     await settler.close(1.0)
 
 
+async def test_a_settlement_that_nobody_can_bring_does_not_keep_others_from_it(background: Background) -> None:
+    class Odd(MemoryStore):
+        sound = False
+
+        async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
+            if not self.sound and any(lease.claim.request_id == "r3" for lease, _ in closed):
+                raise TypeError("an answer of another kind")
+            return await super().settle_all(closed)
+
+    store = Odd(RealClock())
+    settler = Settler(store, background, RealClock())
+    for lease in await opened(store, settler, 10):
+        settler.settle(lease, Charge(1, 100))
+    await until(lambda: settler.counts.settled == 9)
+    assert settler.depth == 1
+    store.sound = True
+    await until(lambda: settler.depth == 0)
+    assert (settler.counts.settled, settler.counts.lost) == (10, 0)
+    assert (await store.standing("acme", [KEY]))[0].remaining == 1_000_000 - 1000
+    await settler.close(1.0)
+
+
 async def test_a_store_that_fails_is_tried_again(background: Background) -> None:
     store = Reluctant(RealClock())
     settler = Settler(store, background, RealClock())

@@ -203,13 +203,14 @@ async def test_closing_says_so(kind: type[Any]) -> None:
 @pytest.mark.parametrize("status", [204, 304])
 async def test_answers_without_a_body(kind: type[Any], status: int) -> None:
     async def script(reply: Any) -> None:
-        await reply.begin(Head(status, (("x-request-id", "req_1"),)))
+        await reply.begin(Head(status, (("x-request-id", "req_1"), ("content-length", "5"))))
         await reply.end()
 
     async with answering(kind, script) as port:
         got = await exchange(port, GET, GET)
     assert got.count(f"HTTP/1.1 {status}".encode()) == 2
     assert b"chunked" not in got.lower()
+    assert b"content-length" not in got.lower()
     assert got.endswith(b"\r\n\r\n")
 
 
