@@ -8,7 +8,7 @@ keeps it with the fields: with all that it depends on besides. It must not depen
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -39,6 +39,41 @@ class Again(Generic[T]):
         if end < 0 or not digits.isdigit() or digits.startswith(b"0") or not data.startswith(after, end):
             return None
         return end + len(after), int(digits)
+
+
+MOST_HEADERS = 100  # that a head may have
+CONTROLS = bytes([*range(9), *range(10, 32), 127])  # line ends among them, a tab not
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # what a name may be made of
+KEPT, LONGEST_KEPT = 1000, 200  # lines, and characters of one
+
+
+class Lines(dict[str, tuple[str, str]]):
+    """The name, in lower case, and value of each line of a head: `lines[line]`. Those that mostly are the same each
+    time are remembered. KeyError: it is not plain."""
+
+    __slots__ = ("_left", "_names", "_steady")
+
+    def __init__(self, usual: Iterable[str], changing: Iterable[str], left: Iterable[str] = ()) -> None:
+        """`usual` names come with nearly every head; the values of `changing` ones differ, or are secret; who has one
+        of `left` is not plain."""
+        super().__init__()
+        self._names = {way: name for name in usual for way in (name, name.title(), name.upper())}
+        self._steady = frozenset(self._names.values()) - frozenset(changing)
+        self._left = frozenset(left)
+
+    def __missing__(self, text: str) -> tuple[str, str]:
+        written, colon, value = text.partition(":")
+        name = self._names.get(written)
+        if name is None and _TOKEN.fullmatch(written) is not None:
+            name = written.lower()
+        if name is None or not colon or name in self._left:
+            raise KeyError(text)
+        line = name, value.strip(" \t")
+        if name in self._steady and len(text) <= LONGEST_KEPT:
+            if len(self) >= KEPT:
+                self.clear()
+            self[text] = line
+        return line
 
 
 class Fields(dict[str, str]):

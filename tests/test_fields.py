@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fields import Again, Fields, made_of
-from gateway.server.heads import plain_head
+from gateway.server.heads import plain_head, request_lines
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\nAuthorization: Bearer k\r\n\r\n"
 
@@ -29,7 +29,7 @@ def test_the_length_is_what_stands_there(length: int, body: bytes) -> None:
 @given(st.binary(max_size=12))
 def test_what_is_no_length_is_left_to_whoever_reads_heads(value: bytes) -> None:
     found = known().length(HEAD % value)
-    plain = plain_head((HEAD % value)[:-4], {})
+    plain = plain_head((HEAD % value)[:-4], request_lines())
     if found is not None:
         assert plain is not None
         assert found[1] == plain.length > 0

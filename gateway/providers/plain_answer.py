@@ -7,16 +7,11 @@ tests/providers/test_plain_answer.py holds what is plain here to what that parse
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
-from gateway.fields import Again
+from gateway.fields import CONTROLS, MOST_HEADERS, Again, Lines
 
 LARGEST_HEAD = 16 << 10  # bytes
-MOST_HEADERS = 100
-_CONTROLS = bytes([*range(9), *range(10, 32), 127])  # line ends among them, a tab not
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BODILESS = frozenset((204, 304))
 # Names that come with nearly every answer, in the ways in which they are written.
 _USUAL = (
@@ -24,12 +19,12 @@ _USUAL = (
     "cache-control", "openai-processing-ms", "openai-version", "openai-organization", "openai-project", "vary", "via",
     "strict-transport-security", "x-content-type-options", "alt-svc", "cf-cache-status",
 )  # fmt: skip
-_NAMES: Mapping[str, str] = {way: name for name in _USUAL for way in (name, name.title())}
-# Fields that providers send the same each time: lines of these are remembered.
-_STEADY = frozenset(_USUAL) - {"content-length", "date", "x-request-id", "request-id", "openai-processing-ms"}
-KEPT, LONGEST_KEPT = 1000, 200  # lines, and characters of one
+_CHANGING = ("content-length", "date", "x-request-id", "request-id", "openai-processing-ms")
 
-Lines = dict[str, tuple[str, str]]  # a header's line → its name and value
+
+def answer_lines() -> Lines:
+    """What reads the lines of answers' heads."""
+    return Lines(_USUAL, _CHANGING)
 
 
 class PlainAnswer(NamedTuple):
@@ -44,7 +39,7 @@ class PlainAnswers:
     """Those that come over one connection."""
 
     __slots__ = ("_again",)
-    lines: ClassVar[Lines] = {}  # of heads that came before, over all connections
+    lines: ClassVar[Lines] = answer_lines()  # of heads that came before, over all connections
 
     def __init__(self) -> None:
         self._again: Again[PlainAnswer] | None = None
@@ -68,18 +63,21 @@ def plain_answer(data: bytes, seen: Lines) -> PlainAnswer | None:
         return None
     head = data[:end]
     lines = head.count(b"\r\n")
-    if lines > MOST_HEADERS or len(head) - len(head.translate(None, _CONTROLS)) != 2 * lines:
+    if lines > MOST_HEADERS or len(head) - len(head.translate(None, CONTROLS)) != 2 * lines:
         return None  # a line end that is none, or another control character
     first, *fields = head.decode("latin-1").split("\r\n")
     code = first[9:12]
     if not (code.isascii() and code.isdigit()) or first[12:13] not in ("", " ") or not 200 <= int(code) < 600:
         return None
     headers: dict[str, str] = {}
-    for field in fields:
-        line = seen.get(field) or _line(field, seen)
-        if line is None or line[0] in headers:
-            return None
-        headers[line[0]] = line[1]
+    try:
+        for field in fields:
+            name, value = seen[field]
+            if name in headers:
+                return None
+            headers[name] = value
+    except KeyError:
+        return None
     length = headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or len(length) > 12 or len(data) != end + 4 + int(length):
         return None
@@ -88,19 +86,3 @@ def plain_answer(data: bytes, seen: Lines) -> PlainAnswer | None:
     if headers.get("connection", "keep-alive").lower() != "keep-alive":
         return None
     return PlainAnswer(int(code), headers, end + 4)
-
-
-def _line(field: str, seen: Lines) -> tuple[str, str] | None:
-    """Name and value of a header's line, None where it is not plain."""
-    written, colon, value = field.partition(":")
-    name = _NAMES.get(written)
-    if name is None:
-        if not colon or _TOKEN.fullmatch(written) is None:
-            return None
-        name = written.lower()
-    line = name, value.strip(" \t")
-    if name in _STEADY and len(field) <= LONGEST_KEPT:
-        if len(seen) >= KEPT:
-            seen.clear()
-        seen[field] = line
-    return line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.server.heads import Lines
+from gateway.server.heads import request_lines
 
 if TYPE_CHECKING:
     from gateway.server.hot import HotConnection
@@ -22,4 +22,4 @@ class Limits:
         self.header, self.silence, self.write, self.keepalive = header, silence, write, keepalive
         self.largest = min(LARGEST_BODY, body)
         self.connections: set[HotConnection] = set()
-        self.lines: Lines = {}
+        self.lines = request_lines()

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.providers.plain_answer import Lines, plain_answer
+from gateway.providers.plain_answer import answer_lines, plain_answer
 
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 7\r\n\r\n"
 BODY = b'{"a":1}'
-SEEN: Lines = {}
+SEEN = answer_lines()
 
 
 class Reader:
@@ -93,6 +93,7 @@ def test_what_is_plain_is_read_as_httptools_reads_it(data: bytes) -> None:
         PLAIN.replace(b"\r\n\r\n", b"\r\nupgrade: x\r\n\r\n") + BODY,
         PLAIN.replace(b"\r\n\r\n", b"\r\n folded\r\n\r\n") + BODY,
         PLAIN.replace(b"\r\n\r\n", b"\r\nname : x\r\n\r\n") + BODY,
+        PLAIN.replace(b"\r\n\r\n", b"\r\nserver\r\n\r\n") + BODY,
         PLAIN.replace(b"\r\n\r\n", b"\r\nx: a\nb\r\n\r\n") + BODY,
         PLAIN.replace(b"\r\n\r\n", b"\r\nx: \x00\r\n\r\n") + BODY,
         PLAIN.replace(b"\r\ncontent-length: 7", b"") + BODY,
