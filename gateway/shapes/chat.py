@@ -111,6 +111,7 @@ class _Plain(msgspec.Struct):
     id: str | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
+    error: msgspec.Raw = _ABSENT
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -170,7 +171,10 @@ def said(body: bytes) -> Said:
         return _said(body)
     if (usage := plain.usage.whole()) is None:
         return _said(body)
-    return Said(usage, short(plain.id), short(plain.model), _reasons(plain.choices), is_object=True)
+    return Said(
+        usage, short(plain.id), short(plain.model), _reasons(plain.choices), is_object=True,
+        is_sound=plain.error is _ABSENT,
+    )  # fmt: skip
 
 
 def _reasons(choices: list[_Choice] | None) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ Key = tuple[Any, ...]  # names one run of text in a stream: one choice's content
 
 class Said(msgspec.Struct, frozen=True):
     """What a whole answer says of itself. `pending`: the work goes on after it (its usage is not known yet).
-    `is_object`: it was seen to be a JSON object, and need not be looked at again to know it."""
+    `is_object`: it was seen to be a JSON object, and need not be looked at again to know it; `is_sound`: likewise to be
+    no error."""
 
     usage: Usage | None = None
     response_id: str | None = None
@@ -27,6 +28,7 @@ class Said(msgspec.Struct, frozen=True):
     finish_reasons: tuple[str, ...] = ()
     pending: bool = False
     is_object: bool = False
+    is_sound: bool = False
 
 
 def short(text: str | None) -> str | None:

@@ -115,10 +115,10 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     except BaseException:
         exchange.usage = abandoned(exchange)
         raise
-    if _spoken_shape(answer, shape).is_error(body):
+    said = shape.whole(body) if answer.translation is None else None
+    if (said is None or not said.is_sound) and _spoken_shape(answer, shape).is_error(body):
         await _send_error(exchange, answer, reply, answer.upstream.status, body)
         return
-    said = shape.whole(body) if answer.translation is None else None
     if said is None or not said.is_object:
         try:
             body = _own_words(answer, body)

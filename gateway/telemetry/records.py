@@ -133,7 +133,7 @@ def json_line(record: Record) -> bytes:
     """A record as one line of JSON: msgspec escapes every control character, so a line is a record. (U+2028 and U+2029,
     which some readers take for line ends, are escaped too.)"""
     line = _encoder.encode(record)
-    if b"\xe2\x80" in line:
+    if not line.isascii() and b"\xe2\x80" in line:
         line = line.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
     return line
 
