@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -103,11 +104,15 @@ class SharedOutput:
 
     def __init__(self, descriptor: int, lock: int) -> None:
         self._descriptor, self._lock = descriptor, lock
+        self._pipe = not stat.S_ISREG(os.fstat(descriptor).st_mode)  # a file takes all of it in one piece
 
     def write(self, data: bytes) -> None:
         """Write whole lines. Raises OSError."""
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
+            if not self._pipe:
+                self._put(data)
+                return
             pending = b""
             for line in data.split(b"\n")[:-1]:
                 if pending and len(pending) + len(line) >= select.PIPE_BUF:
