@@ -33,6 +33,7 @@ WORDS = {
     "reading.py": "reading the body's top level", "json_object.py": "reading the body's top level",
     "stream": "relaying the answer", "shapes": "usage, ids, why it ended", "redaction": "looking for personal data",
     "record.py": "the record", "telemetry": "the record", "identity": "whose key it is", "routing": "the plan",
+    "calling.py": "the journey itself", "fields.py": "the client's connection: reading the head, writing the answer",
     "exchange.py": "the exchange's lifecycle and cost", "outside": "the event loop and the driver",
 }  # fmt: skip
 
