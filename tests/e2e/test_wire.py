@@ -141,7 +141,7 @@ def test_a_wrong_method_on_a_path_of_our_own_is_405_with_allow(served: Gateway, 
      b"POST /v1/x HTTP/1.1\r\nbad header\r\n\r\n",
      b"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
      b"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
-     b"GET /v1/models HTTP/1.1\r\nx: " + b"y" * 100_000 + b"\r\n\r\n"],
+     b"GET /v1/models HTTP/1.1\r\nx: " + b"y" * 20_000 + b"\r\n\r\n"],  # no longer: who still sends is reset by TCP
 )  # fmt: skip
 async def test_what_is_no_http_gets_a_plain_400_and_a_record(served: Gateway, data: bytes) -> None:
     host, port = served.url.removeprefix("http://").split(":")
