@@ -7,5 +7,5 @@ composition root alone; everybody else is given values.
     kinds.py      the kinds of single values
     secret.py     env:NAME and file:PATH
     agreement.py  what settings must agree on with each other
-    checked.py    values → Settings, and every fault
+    faults.py     from errors to sentences
 """

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from typing import TypeVar
 
 from gateway.limits.redis_url import parse
-from gateway.settings.checked import path as name_of
-from gateway.settings.model import APPLICATIONS, SPOKEN, Auth, Kind, Provider, Settings
+from gateway.settings.faults import path as name_of
+from gateway.settings.model import APPLICATIONS, Auth, Kind, Provider, Settings
 from gateway.settings.secret import Secret, SecretUnavailable
 from gateway.settings.sources import Loc
 from gateway.tokens.encodings import ENCODINGS
@@ -155,7 +155,7 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
         )
     yield from _clouds(at, provider)
     yield from _shown(at, provider)
-    if provider.kind is not Kind.OPENAI and provider.speaks is not SPOKEN:
+    if provider.kind is not Kind.OPENAI and "speaks" in provider.model_fields_set:
         yield _one((*at, "speaks"), f"{path}.speaks is set, and kind {provider.kind} says that itself", "nothing here")
     if provider.api_key is not None and provider.credentials:
         yield _one((*at, "api_key"), f"{path} has api_key and credentials", "one of the two", (*at, "credentials"))

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import BeforeValidator, PlainValidator
+from pydantic_core import PydanticCustomError
+
 from gateway.identity.secrets import parse_hash
 from gateway.limits.redis_url import ALLOWED as STORE
 from gateway.limits.redis_url import WrongAddress, parse
@@ -21,7 +24,6 @@ from gateway.settings.secret import ALLOWED as SECRET_ALLOWED
 from gateway.settings.secret import Secret
 
 E = TypeVar("E", bound=StrEnum)
-Check = Callable[[object], object]  # the value as it is used; raises Wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,9 @@ class Written(str):
         return self
 
 
-class Wrong(Exception):
-    """A value that a setting may not have; `what` continues a sentence that begins with the setting's name."""
-
-    def __init__(self, what: str, allowed: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.allowed = allowed
+def wrong(what: str, allowed: str) -> PydanticCustomError:
+    """An error in our own words; `what` continues a sentence that begins with the setting's name."""
+    return PydanticCustomError("gateway", "wrong", {"what": what, "allowed": allowed})
 
 
 def noun(value: object) -> str:
@@ -72,23 +70,23 @@ def suggestion(word: str, allowed: Iterable[str]) -> str:
     return f", did you mean '{near[0]}'?" if near else ""
 
 
-def integer(low: int, high: int) -> Check:
+def integer(low: int, high: int) -> PlainValidator:
     """An integer from `low` to `high`, both included."""
 
     def check(value: object) -> int:
         if _from_environment(value) and re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", str(value)):
             value = int(str(value))
         if isinstance(value, bool) or not isinstance(value, int):
-            raise Wrong(_not_one(value, "an integer"), allowed)
+            raise wrong(_not_one(value, "an integer"), allowed)
         if not low <= value <= high:
-            raise Wrong(f"is {value}", allowed)
+            raise wrong(f"is {value}", allowed)
         return value
 
     allowed = f"an integer from {low} to {high}"
-    return check
+    return PlainValidator(check)
 
 
-def number(low: float, high: float) -> Check:
+def number(low: float, high: float) -> PlainValidator:
     """A number above `low` and up to `high`."""
 
     def check(value: object) -> float:
@@ -96,34 +94,34 @@ def number(low: float, high: float) -> Check:
             try:
                 value = float(str(value))
             except ValueError:
-                raise Wrong("is not a number", allowed) from None
+                raise wrong("is not a number", allowed) from None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Wrong(f"is {noun(value)}", allowed)
+            raise wrong(f"is {noun(value)}", allowed)
         if not low < value <= high:
-            raise Wrong(f"is {value}", allowed)
+            raise wrong(f"is {value}", allowed)
         return float(value)
 
     allowed = f"a number above {low:g} and up to {high:g}"
-    return check
+    return PlainValidator(check)
 
 
 def _flag(value: object) -> bool:
     if _from_environment(value):
         value = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower(), value)
     if not isinstance(value, bool):
-        raise Wrong(_not_one(value, "true or false"), "true or false")
+        raise wrong(_not_one(value, "true or false"), "true or false")
     return value
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"is {noun(value)}", "a text")
+        raise wrong(f"is {noun(value)}", "a text")
     if not value.strip():
-        raise Wrong("is empty", "a text")
+        raise wrong("is empty", "a text")
     return str(value)
 
 
-def choice(kind: type[E], note: str = "") -> Check:
+def choice(kind: type[E], note: str = "") -> PlainValidator:
     """One of an enumeration's values. The word is repeated only where it looks like a slip of the pen."""
     words = [member.value for member in kind]
 
@@ -133,27 +131,27 @@ def choice(kind: type[E], note: str = "") -> Check:
             return kind(word)
         allowed = ", ".join(words) + note
         if not isinstance(value, str):
-            raise Wrong(f"is {noun(value)}", allowed)
+            raise wrong(f"is {noun(value)}", allowed)
         meant = suggestion(str(word), words)
-        raise Wrong(f"is '{word}'{meant}" if meant else "is none of the allowed words", allowed)
+        raise wrong(f"is '{word}'{meant}" if meant else "is none of the allowed words", allowed)
 
-    return check
+    return PlainValidator(check)
 
 
 def _secret(value: object) -> Secret:
     if not isinstance(value, str):
-        raise Wrong(f"is {noun(value)}", SECRET_ALLOWED)
+        raise wrong(f"is {noun(value)}", SECRET_ALLOWED)
     origin = value.origin if isinstance(value, Written) else Origin({}, Path(), variable=False)
     try:
         return Secret(str(value), origin.environ, origin.base)
     except ValueError:
-        raise Wrong("is a literal", SECRET_ALLOWED) from None
+        raise wrong("is a literal", SECRET_ALLOWED) from None
 
 
 def _hash(value: object) -> bytes:
     digest = parse_hash(value) if isinstance(value, str) else None
     if digest is None:
-        raise Wrong("is not a hash", "sha256: and 64 hex digits in lower case (gateway keys new prints one)")
+        raise wrong("is not a hash", "sha256: and 64 hex digits in lower case (gateway keys new prints one)")
     return digest
 
 
@@ -167,18 +165,18 @@ HTTP = "an address such as https://api.example.com/v1, without user, password, q
 
 def _base_url(value: object) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"is {noun(value)}", HTTP)
+        raise wrong(f"is {noun(value)}", HTTP)
     try:
         parts = urlsplit(value)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         fine = False
     if not fine:
-        raise Wrong("is not an HTTP address", HTTP)
+        raise wrong("is not an HTTP address", HTTP)
     if "@" in parts.netloc:
-        raise Wrong("holds a user or a password", HTTP)
+        raise wrong("holds a user or a password", HTTP)
     if parts.query or parts.fragment or not value.isprintable() or " " in value:
-        raise Wrong("holds a query, a fragment or a blank", HTTP)
+        raise wrong("holds a query, a fragment or a blank", HTTP)
     return str(value).rstrip("/")
 
 
@@ -188,7 +186,7 @@ REGION_ALLOWED = "letters in lower case, digits and hyphens, such as us-east-1"
 def _region(value: object) -> str:
     text = _text(value)
     if not re.fullmatch(r"[a-z0-9-]{2,40}", text):
-        raise Wrong("is no region's name", REGION_ALLOWED)
+        raise wrong("is no region's name", REGION_ALLOWED)
     return text
 
 
@@ -198,24 +196,24 @@ PROJECT_ALLOWED = "letters in lower case, digits, hyphens, points and colons, su
 def _project(value: object) -> str:
     text = _text(value)
     if not re.fullmatch(r"[a-z0-9][a-z0-9.:-]{1,60}", text):
-        raise Wrong("is no project's id", PROJECT_ALLOWED)
+        raise wrong("is no project's id", PROJECT_ALLOWED)
     return text
 
 
 def _store_url(value: object) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"is {noun(value)}", STORE)
+        raise wrong(f"is {noun(value)}", STORE)
     if value != "memory://":
         try:
             parse(value)
         except WrongAddress as error:
-            raise Wrong(error.what, error.allowed) from None
+            raise wrong(error.what, error.allowed) from None
     return str(value)
 
 
-def _tuple(value: object) -> tuple[object, ...]:
+def _tuple(value: object) -> object:
     if not isinstance(value, list | tuple):
-        raise Wrong(f"is {noun(value)}", "an array")
+        raise wrong(f"is {noun(value)}", "an array")
     return tuple(value)
 
 
@@ -228,13 +226,18 @@ def _not_one(value: object, meant: str) -> str:
     return f"is not {meant}" if _from_environment(value) else f"is {noun(value)}"
 
 
-FLAG = _flag
-TEXT = _text
-SECRET = _secret
-HASH = _hash
-PATH = _path
-BASE_URL = _base_url
-PROJECT = _project
-REGION = _region
-STORE_URL = _store_url
-ARRAY = _tuple
+def one_of(check: Callable[[object], object]) -> PlainValidator:
+    """A validator out of a function that raises `wrong`."""
+    return PlainValidator(check)
+
+
+FLAG = one_of(_flag)
+TEXT = one_of(_text)
+SECRET = one_of(_secret)
+HASH = one_of(_hash)
+PATH = one_of(_path)
+BASE_URL = one_of(_base_url)
+PROJECT = one_of(_project)
+REGION = one_of(_region)
+STORE_URL = one_of(_store_url)
+ARRAY = BeforeValidator(_tuple)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
 import gateway
 from gateway.policy.compiled import ProviderFacts
 from gateway.settings.agreement import disagreements
-from gateway.settings.checked import checked
+from gateway.settings.faults import meant, sentence
 from gateway.settings.kinds import Origin
 from gateway.settings.model import Kind, Settings
-from gateway.settings.sources import Loc, above, from_environment, variable_name, with_origin
+from gateway.settings.sources import Fixed, Loc, from_environment, variable_name, with_origin
 from gateway.toml import Document, Mistake, parse
 
 
@@ -78,10 +82,12 @@ def examine(path: Path | None, environ: Mapping[str, str]) -> Examined:
     named = [*_names(in_file.get("providers")), *_names(in_environment.get("providers"))]
     _default_policies(in_file, path)
     places = Places(str(path or ""), document, given)
-    settings, faults, wrong = checked(above(in_environment, in_file))
-    mistakes += [places.mistake(fault.loc, fault.what, fault.allowed) for fault in faults]
+    read = _Reading(in_file, in_environment)
+    settings = read.settle(places, mistakes)
+    if settings is None:
+        return Examined(None, tuple(sorted(mistakes, key=_order)), {})
     for one in disagreements(settings):
-        if not any(_overlap(bad, loc) for bad in wrong for loc in one.of):
+        if not any(_overlap(bad, loc) for bad in read.pruned for loc in one.of):
             mistakes.append(places.mistake(one.at, one.what, one.allowed))
     facts = {name: ProviderFacts(name, Kind.OPENAI.value) for name in named} | settings.provider_facts()
     return Examined(settings, tuple(sorted(mistakes, key=_order)), facts)
@@ -111,6 +117,65 @@ class Places:
         return Mistake(self.file, 1, what, allowed)
 
 
+class _Reading:
+    """Checks values; takes out what is wrong and checks again, so that one mistake does not hide another."""
+
+    def __init__(self, in_file: dict[str, Any], in_environment: dict[str, Any]) -> None:
+        self.in_file = in_file
+        self.in_environment = in_environment
+        self.pruned: set[Loc] = set()
+
+    def settle(self, places: Places, mistakes: list[Mistake]) -> Settings | None:
+        """Settings in which every wrong value is replaced by its default. None where that cannot be done."""
+        while True:
+            try:
+                return self._validated()
+            except ValidationError as error:
+                errors = error.errors(include_url=False, include_input=False)
+                misspelt = {likely for one in errors if (likely := meant(one)) is not None}
+                before = frozenset(self.pruned)
+                cured = False
+                for one in errors:
+                    loc = one["loc"]
+                    consequence = any(_overlap(loc, bad) for bad in before)
+                    if not consequence and not (one["type"] == "missing" and loc in misspelt):
+                        mistakes.append(places.mistake(loc, *sentence(one)))
+                    self.pruned |= {loc, *misspelt}
+                    cured |= self._prune(loc[:-1] if one["type"] == "missing" else loc)
+                if not cured:
+                    return None
+
+    def _validated(self) -> Settings:
+        values = (self.in_environment, self.in_file)
+
+        class Checked(Settings):
+            """Settings from these sources, the first counting above the second."""
+
+            @classmethod
+            def settings_customise_sources(
+                cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                return tuple(Fixed(settings_cls, one) for one in values)
+
+        return Checked()
+
+    def _prune(self, loc: Loc) -> bool:
+        """Take a value out, if it is there; of an array all, since the others' numbers would change."""
+        found = False
+        loc = tuple(itertools.takewhile(lambda part: isinstance(part, str), loc))
+        for root in (self.in_file, self.in_environment):
+            table: Any = root
+            for part in loc[:-1]:
+                if not _holds(table, part):
+                    break
+                table = table[part]
+            else:
+                if _holds(table, loc[-1]):
+                    del table[loc[-1]]
+                    found = True
+        return found
+
+
 def _document(path: Path | None) -> tuple[Document | None, list[Mistake]]:
     if path is None:
         return None, []
@@ -133,6 +198,12 @@ def _default_policies(in_file: dict[str, Any], path: Path | None) -> None:
 
 def _names(table: object) -> list[str]:
     return list(table) if isinstance(table, dict) else []
+
+
+def _holds(table: object, part: str | int) -> bool:
+    if isinstance(table, dict):
+        return part in table
+    return isinstance(table, list) and isinstance(part, int) and part < len(table)
 
 
 def _overlap(one: Loc, other: Loc) -> bool:

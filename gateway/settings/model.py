@@ -1,18 +1,20 @@
 """The shape of config.toml, declared once: every table, every setting, its default and what it may be.
 
-Defaults are those of one process on one machine. Each setting's annotation says what it may be: `Annotated[type,
-check]`, the checks from `kinds.py`. `checked.py` reads them; `load.py` makes the values, which are immutable.
+Defaults are those of one process on one machine. A description is what `docs/configuration.md` and the messages
+about mistakes rest on. Values are immutable; `load.py` makes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapSerializer
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.identity.admin import AdminToken, Role
 from gateway.limits.redis_url import Tls
@@ -23,7 +25,12 @@ from gateway.settings.kinds import choice, integer, number
 from gateway.settings.secret import Secret, SecretUnavailable
 
 V = TypeVar("V")
-Named = Mapping[str, V]  # a table of free names; read-only
+# A table of free names. Read-only once it is checked.
+Named = Annotated[
+    Mapping[str, V],
+    AfterValidator(lambda table: MappingProxyType(dict(table))),
+    WrapSerializer(lambda table, inner: inner(dict(table))),
+]
 
 MIB = 1 << 20
 LONGEST = 24 * 3600.0  # seconds; more is a slip of the pen
@@ -52,9 +59,6 @@ class Speaks(StrEnum):
     CHAT = "chat"
     RESPONSES = "responses"
     MESSAGES = "messages"
-
-
-SPOKEN = (Speaks.CHAT, Speaks.RESPONSES)  # by a server of kind openai that says nothing of it
 
 
 class Auth(StrEnum):
@@ -93,8 +97,13 @@ class Format(StrEnum):
     CONSOLE = "console"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class Table(BaseModel):
+    """A table whose keys are all known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Server(Table):
     """The listener that applications call."""
 
     host: Annotated[str, kinds.TEXT] = "127.0.0.1"
@@ -111,43 +120,38 @@ class Server:
     fast_paths: Annotated[bool, kinds.FLAG] = True  # False: documented APIs of the libraries alone; slower
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(Table):
     """/livez /readyz /startupz /metrics: no credential, nothing secret."""
 
     host: Annotated[str, kinds.TEXT] = "127.0.0.1"
     port: Annotated[int, integer(0, 65535)] = 9090
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(Table):
     """One admin token: its hash, and what it is for."""
 
-    hash: Annotated[bytes, kinds.HASH] = field(repr=False)
+    hash: Annotated[bytes, kinds.HASH] = Field(repr=False)
     role: Annotated[Role, choice(Role)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admin:
+class Admin(Table):
     """Everything that shows or changes; off until switched on."""
 
     enabled: Annotated[bool, kinds.FLAG] = False
     host: Annotated[str, kinds.TEXT] = "127.0.0.1"
     port: Annotated[int, integer(0, 65535)] = 9091
-    tokens: Named[Token] = field(default_factory=lambda: MappingProxyType({}))
+    tokens: Named[Token] = Field(default_factory=dict, validate_default=True)
 
     def credentials(self) -> tuple[AdminToken, ...]:
         """The tokens as `identity/admin.py` compares them."""
         return tuple(AdminToken(name, token.hash, token.role) for name, token in self.tokens.items())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secrets:
+class Secrets(Table):
     master: Annotated[Secret | None, kinds.SECRET] = None  # placeholders, caches and captures derive their keys of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnFailure:
+class OnFailure(Table):
     """`fraction` of each limit, shared by the known processes, for `seconds` (mode bounded)."""
 
     mode: Annotated[OnFailureMode, choice(OnFailureMode)] = OnFailureMode.BOUNDED
@@ -155,8 +159,7 @@ class OnFailure:
     seconds: Annotated[float, number(0, LONGEST)] = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreTls:
+class StoreTls(Table):
     """What a TLS connection to the store needs beyond the system's authorities: PEM files."""
 
     ca: Annotated[Path | None, kinds.PATH] = None
@@ -168,16 +171,15 @@ class StoreTls:
         return Tls(*(None if path is None else str(path) for path in (self.ca, self.certificate, self.key)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
+class Store(Table):
     """Where limits are counted."""
 
     url: Annotated[str, kinds.STORE_URL] = "memory://"
     password: Annotated[Secret | None, kinds.SECRET] = None
     sentinel_password: Annotated[Secret | None, kinds.SECRET] = None  # the Sentinels' own, where they ask for one
-    tls: StoreTls = field(default_factory=StoreTls)
+    tls: StoreTls = Field(default_factory=StoreTls)
     call_seconds: Annotated[float, number(0, 60)] = 0.05  # for one call; then `on_failure`
-    on_failure: OnFailure = field(default_factory=OnFailure)
+    on_failure: OnFailure = Field(default_factory=OnFailure)
     journal: Annotated[Path | None, kinds.PATH] = None  # refused: not there yet
 
     @property
@@ -186,29 +188,25 @@ class Store:
         return self.url == "memory://"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policies:
+class Policies(Table):
     path: Annotated[Path | None, kinds.PATH] = None  # None: `load` says which
     state: Annotated[Path | None, kinds.PATH] = (
         None  # folder that keeps the last good set; None: the user's state folder
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
+class Tokens(Table):
     """What tokens are counted with."""
 
     ranks: Annotated[Path | None, kinds.PATH] = None  # folder of rank files (`gateway tokenizers`)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
+class Log(Table):
     level: Annotated[Level, choice(Level)] = Level.INFO
     format: Annotated[Format, choice(Format)] = Format.AUTO
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Table):
     """Seconds, towards a provider (design: routing)."""
 
     connect: Annotated[float, number(0, LONGEST)] = 2.0
@@ -217,8 +215,7 @@ class Timeouts:
     total: Annotated[float, number(0, LONGEST)] = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keyed:
+class Keyed(Table):
     """What a provider is shown. With an `access_key_id`, `api_key` is AWS's secret access key; `session_token` belongs
     to those that are lent for a time."""
 
@@ -235,7 +232,6 @@ class Keyed:
         return lines_of(self.access_key_id.read(), key, token)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Credential(Keyed):
     """One of several keys of a provider; `tenants` (all, if empty) may be served by it, `weight` shares the calls."""
 
@@ -245,7 +241,6 @@ class Credential(Keyed):
     weight: Annotated[int, integer(1, 1_000_000)] = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider(Keyed):
     """One upstream."""
 
@@ -253,9 +248,9 @@ class Provider(Keyed):
     base_url: Annotated[str | None, kinds.BASE_URL] = None
     credentials: Annotated[tuple[Credential, ...], kinds.ARRAY] = ()
     optional: Annotated[bool, kinds.FLAG] = False
-    labels: Named[Annotated[str, kinds.TEXT]] = field(default_factory=lambda: MappingProxyType({}))
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    speaks: Annotated[tuple[Annotated[Speaks, choice(Speaks)], ...], kinds.ARRAY] = SPOKEN
+    labels: Named[Annotated[str, kinds.TEXT]] = Field(default_factory=dict, validate_default=True)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    speaks: Annotated[tuple[Annotated[Speaks, choice(Speaks)], ...], kinds.ARRAY] = (Speaks.CHAT, Speaks.RESPONSES)
     api_version: Annotated[str | None, kinds.TEXT] = None  # Azure's; without it: the v1 API
     auth: Annotated[Auth, choice(Auth)] = Auth.KEY  # Azure's, and Google's workload
     tenant_id: Annotated[str | None, kinds.TEXT] = None  # Entra's, and so are the next three
@@ -303,20 +298,36 @@ class Provider(Keyed):
         return reasons[0] if len(reasons) == len(keys) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(BaseSettings):
     """config.toml and the GATEWAY_* environment, checked."""
 
-    schema: Annotated[int, integer(1, 1)] = 1  # the version of this file's shape
-    server: Server = field(default_factory=Server)
-    health: Health = field(default_factory=Health)
-    admin: Admin = field(default_factory=Admin)
-    secrets: Secrets = field(default_factory=Secrets)
-    store: Store = field(default_factory=Store)
-    policies: Policies = field(default_factory=Policies)
-    tokens: Tokens = field(default_factory=Tokens)
-    log: Log = field(default_factory=Log)
-    providers: Named[Provider] = field(default_factory=lambda: MappingProxyType({"echo": Provider(kind=Kind.ECHO)}))
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # `schema` would shadow a method of pydantic's; the version of this file's shape
+    schema_version: Annotated[int, integer(1, 1)] = Field(default=1, alias="schema")
+    server: Server = Field(default_factory=Server)
+    health: Health = Field(default_factory=Health)
+    admin: Admin = Field(default_factory=Admin)
+    secrets: Secrets = Field(default_factory=Secrets)
+    store: Store = Field(default_factory=Store)
+    policies: Policies = Field(default_factory=Policies)
+    tokens: Tokens = Field(default_factory=Tokens)
+    log: Log = Field(default_factory=Log)
+    providers: Named[Provider] = Field(
+        default_factory=lambda: {"echo": Provider(kind=Kind.ECHO)}, validate_default=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but what is passed in: `load.py` adds the file and the environment that it was given."""
+        return (init_settings,)
 
     @property
     def demo(self) -> bool:

@@ -6,11 +6,29 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
 from gateway.settings.kinds import Origin, Written
 
 Loc = tuple[str | int, ...]
 PREFIX = "GATEWAY_"
 DELIMITER = "__"
+
+
+class Fixed(PydanticBaseSettingsSource):
+    """A source whose values are there already."""
+
+    def __init__(self, settings_cls: type[BaseSettings], values: dict[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self.values = values
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """One top-level value."""
+        return self.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self.values
 
 
 def with_origin(value: object, origin: Origin) -> Any:
@@ -55,18 +73,6 @@ def from_environment(
         table[loc[-1]] = _json_or_text(environ[variable], origin)
         given[tuple(loc)] = variable
     return values, given
-
-
-def above(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, table by table; where both say something else, `upper` counts."""
-    joined = dict(lower)
-    for key, value in upper.items():
-        beneath = joined.get(key)
-        if isinstance(value, Mapping) and isinstance(beneath, Mapping):
-            joined[key] = above(value, beneath)
-        else:
-            joined[key] = value
-    return joined
 
 
 def variable_name(loc: Loc) -> str:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gateway.cli import COMMANDS
-from gateway.settings.checked import every_setting
+from gateway.settings.faults import every_setting
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "operations.md").read_text("utf-8")

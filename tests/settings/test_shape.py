@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 
+import pydantic
 import pytest
 
-from gateway.settings.checked import every_setting
+from gateway.settings.faults import every_setting
 from gateway.settings.load import load, shipped_policies
 from gateway.settings.model import Settings
 
@@ -33,13 +33,14 @@ def test_every_setting_is_documented_and_nothing_else_is() -> None:
 def test_the_documented_defaults_are_the_defaults() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     rows = re.findall(r"^\| `([a-z_.]+)` \| `([^`=]+)` \|", text, re.MULTILINE)
+    settings = Settings().model_dump(mode="python", by_alias=True)
     assert len(rows) > 15
     for name, default in rows:
         if name == "policies.path":
             continue  # beside the settings file, or what is shipped
-        value: object = Settings()
+        value = settings
         for part in name.split("."):
-            value = getattr(value, part)
+            value = value[part]
         shown = (
             f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value).lower()
         )
@@ -92,9 +93,9 @@ def test_a_demo_key_only_where_nothing_is_at_stake(tmp_path: Path, host: str, st
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "")
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(pydantic.ValidationError):
         settings.server.port = 1  # type: ignore[misc]  # what the test is about
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(pydantic.ValidationError):
         settings.store = settings.store  # type: ignore[misc]  # what the test is about
     with pytest.raises(TypeError):
         settings.providers["x"] = settings.providers["echo"]  # type: ignore[index]  # what the test is about
