@@ -102,7 +102,7 @@ class Settler:
         now = self._clock.monotonic()
         self._open[lease.claim.request_id] = (now, lease)
         for one in self._rates.crossed(lease.remaining, now):
-            self._crossed(one, lease.claim)
+            self._tell(one, lease.claim)
 
     def settle(self, lease: Lease, charge: Charge) -> None:
         self.start()
@@ -179,7 +179,14 @@ class Settler:
                 continue
             self.counts.settled += 1
             for one in passed:
-                self._crossed(one, due.lease.claim)
+                self._tell(one, due.lease.claim)
+
+    def _tell(self, one: Crossed, claim: Claim) -> None:
+        """Whoever hears of warnings must neither end the task that settles nor lose a lease that was just opened."""
+        try:
+            self._crossed(one, claim)
+        except Exception as bug:
+            log.exception("warning failed", error=type(bug).__name__, request_id=claim.request_id)
 
     def _try_again(self, due: _Due) -> None:
         now = self._clock.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,29 @@ async def test_a_settlement_that_nobody_can_bring_does_not_keep_others_from_it(b
     await until(lambda: settler.depth == 0)
     assert (settler.counts.settled, settler.counts.lost) == (10, 0)
     assert (await store.standing("acme", [KEY]))[0].remaining == 1_000_000 - 1000
+    await settler.close(1.0)
+
+
+async def test_who_hears_of_warnings_and_breaks_stops_no_settlement(background: Background) -> None:
+    def deaf(one: Crossed, claim: Claim) -> None:
+        heard.append((claim.request_id, one.limit.name))
+        raise OSError("no log")
+
+    heard: list[tuple[str, str]] = []
+    warned = scope(
+        "key:a", replace(limit("usd", 10_000), warn_at=(0.01,)), replace(limit("open", 2), warn_at=(0.5,))
+    )  # fmt: skip
+    store = Reluctant(RealClock())
+    settler = Settler(store, background, RealClock(), crossed=deaf)
+    for name in ("r0", "r1"):
+        lease = await store.admit(claim(name, warned))
+        assert isinstance(lease, Lease)
+        settler.opened(lease)  # the first passes half of what may be open
+        settler.settle(lease, Charge(1, 100))
+    store.refusals = 1  # of the first; the answer to the second warns
+    await until(lambda: settler.depth == 0 and settler.counts.settled == 2)
+    assert heard == [("r0", "concurrent_requests"), ("r1", "usd_total")]
+    assert (await store.standing("acme", [warned]))[0].remaining == 10_000 - 200
     await settler.close(1.0)
 
 
