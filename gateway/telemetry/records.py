@@ -14,7 +14,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -84,8 +84,15 @@ class RecordLines:
         lines = []
         while self._waiting:
             record = self._waiting.popleft()
-            self._count(record)
-            lines.append(self._render(record))
+            try:
+                lines.append(self._render(record))
+            except Exception as bug:  # noqa: BLE001  # one record must not end the thread that writes all others
+                self.dropped += 1
+                self._say(record, bug)
+            try:
+                self._count(record)
+            except Exception as bug:  # noqa: BLE001  # as above
+                self._say(record, bug)
         if not lines:
             return
         try:
@@ -95,6 +102,9 @@ class RecordLines:
         except (OSError, ValueError) as error:  # ValueError: the stream was closed under us
             self.dropped += len(lines)
             log.warning("records lost: the output failed", records=len(lines), error=type(error).__name__)
+
+    def _say(self, record: Record, bug: Exception) -> None:
+        log.error("record failed", request_id=record.request_id, error=type(bug).__name__, exc_info=bug)
 
 
 class SharedOutput:
@@ -135,12 +145,25 @@ _encoder = msgspec.json.Encoder()
 
 
 def json_line(record: Record) -> bytes:
-    """A record as one line of JSON: msgspec escapes every control character, so a line is a record. (U+2028 and U+2029,
-    which some readers take for line ends, are escaped too.)"""
-    line = _encoder.encode(record)
-    if not line.isascii() and b"\xe2\x80" in line:
+    """A record as one line of JSON: msgspec escapes the control characters of ASCII, so a line is a record. (U+0085,
+    U+2028 and U+2029, which some readers take for line ends, are escaped too.)"""
+    try:
+        line = _encoder.encode(record)
+    except UnicodeEncodeError:  # what a client sent in a header is not always UTF-8
+        line = _encoder.encode(_escaped(msgspec.to_builtins(record)))
+    if not line.isascii():
         line = line.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
+        line = line.replace(b"\xc2\x85", rb"\u0085")
     return line
+
+
+def _escaped(value: Any) -> Any:
+    r"""The same with `\udcff` for each byte that was no UTF-8 (PEP 383)."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(name): _escaped(one) for name, one in value.items()}
+    return [_escaped(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def console_line(record: Record) -> bytes:
