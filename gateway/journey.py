@@ -26,7 +26,8 @@ from gateway.identity.authenticate import authenticate
 from gateway.identity.principal import Principal
 from gateway.identity.standing import describe, own_scopes
 from gateway.limits.line import overshoot
-from gateway.limits.scopes import Remaining
+from gateway.limits.reservation import NONE
+from gateway.limits.scopes import Charge, Remaining
 from gateway.objects.holding import held
 from gateway.objects.keeping import keep
 from gateway.own_count import count_here, counts_here
@@ -96,11 +97,7 @@ DRAINING = "draining"  # the message of a cancellation that ends what outlasted 
 async def journey(arrival: Arrival, endpoint: Endpoint | None, reply: Reply, rooms: Rooms) -> None:
     """Take one request from its head to its record. `endpoint` is None for a path that we do not serve. Raises
     nothing but cancellation, which means that the client left."""
-    exchange = Exchange(
-        arrival.request_id, arrival.received, rooms.clock.now(), arrival.method, arrival.path, arrival.peer,
-        rooms.policies.current, endpoint=endpoint,
-        dialect=dialect_of(endpoint, anthropic="anthropic-version" in arrival.headers),
-    )  # fmt: skip
+    exchange = _arrived(arrival, endpoint, rooms)
     try:
         refusal = await _travel(exchange, arrival, endpoint, reply, rooms)
         if refusal is not None:
@@ -124,6 +121,24 @@ async def journey(arrival: Arrival, endpoint: Endpoint | None, reply: Reply, roo
         await _fail(exchange, Failure(type(bug).__name__), reply)
     finally:
         _close(exchange, rooms)
+
+
+def left_before(arrival: Arrival, endpoint: Endpoint | None, rooms: Rooms) -> None:
+    """The record of a request whose client has left before its journey began: nothing was done for it."""
+    exchange = _arrived(arrival, endpoint, rooms)
+    principal = authenticate(arrival.headers, rooms.policies.keys, exchange.started_at)
+    if not isinstance(principal, Refusal):
+        exchange.principal = principal
+    exchange.ending, exchange.failure = Ending.CLIENT_GONE, ClientGone("before it was served")
+    _close(exchange, rooms)
+
+
+def _arrived(arrival: Arrival, endpoint: Endpoint | None, rooms: Rooms) -> Exchange:
+    return Exchange(
+        arrival.request_id, arrival.received, rooms.clock.now(), arrival.method, arrival.path, arrival.peer,
+        rooms.policies.current, endpoint=endpoint,
+        dialect=dialect_of(endpoint, anthropic="anthropic-version" in arrival.headers),
+    )  # fmt: skip
 
 
 async def _travel(
@@ -256,7 +271,10 @@ async def _refuse(exchange: Exchange, refusal: Refusal, reply: Reply) -> None:
     wire, headers, body = refused(refusal, exchange.request_id, exchange.dialect)
     exchange.ending, exchange.status = Ending.REFUSED, wire.status
     own = (("content-type", "application/json"), *_own_headers(exchange), *headers)
-    await reply.send(Head(wire.status, (*own, *_limit_headers(exchange, refusal.remaining))), body)
+    try:
+        await reply.send(Head(wire.status, (*own, *_limit_headers(exchange, refusal.remaining))), body)
+    except ClientGone as gone:
+        _leave(exchange, gone, reply)
 
 
 def _leave(exchange: Exchange, gone: ClientGone, reply: Reply) -> None:
@@ -282,22 +300,42 @@ async def _fail(exchange: Exchange, failure: Failure, reply: Reply) -> None:
 
 
 def _close(exchange: Exchange, rooms: Rooms) -> None:
-    """Settle and record. Synchronous, since it runs in a `finally` that a cancellation may have entered."""
-    reservation, ask = exchange.reservation, exchange.ask
-    if ask is not None and isinstance(ask.rest, Form):
-        ask.rest.close()
-    keep(exchange, rooms.objects)
-    if reservation is not None:
+    """Settle and record, whatever else fails. Synchronous, since it runs in a `finally` that a cancellation may have
+    entered."""
+    try:
+        _settle(exchange, rooms)
+        _let_go(exchange, rooms)
+    except Exception as bug:  # noqa: BLE001  # what is left behind must not cost the record
+        rooms.records.bug(exchange.request_id, bug)
+    ending = exchange.ending or Ending.FAILED
+    exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
+    rooms.records.write(record_of(exchange))
+
+
+def _settle(exchange: Exchange, rooms: Rooms) -> None:
+    reservation = exchange.reservation
+    if reservation is None:
+        return
+    try:
         exchange.usage = final_usage(exchange)
         exchange.charge = exchange.charge or exchange.cost()
         exchange.overshoot = overshoot(reservation, exchange.charge)
-        if reservation.lease is not None:
-            rooms.settler.settle(reservation.lease, exchange.charge)
-    if (safe := exchange.safe) is not None:
+    except Exception as bug:  # noqa: BLE001  # a lease that nobody settles would be renewed for ever
+        rooms.records.bug(exchange.request_id, bug)
+        held = reservation.held or NONE
+        exchange.charge = Charge(held.tokens, held.nano_usd)
+    if reservation.lease is not None:
+        rooms.settler.settle(reservation.lease, exchange.charge)
+
+
+def _let_go(exchange: Exchange, rooms: Rooms) -> None:
+    """End what the request held, and say of its conversation what did not work."""
+    ask, safe = exchange.ask, exchange.safe
+    if ask is not None and isinstance(ask.rest, Form):
+        ask.rest.close()
+    keep(exchange, rooms.objects)
+    if safe is not None:
         if safe.coverage is not None and safe.coverage.forgotten:
             exchange.flags.append("conversation_not_recalled")
         if safe.keep is not None and safe.keep.failed:
             exchange.flags.append("conversation_not_kept")
-    ending = exchange.ending or Ending.FAILED
-    exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
-    rooms.records.write(record_of(exchange))

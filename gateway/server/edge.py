@@ -13,15 +13,18 @@ from typing import Any
 
 import aiohttp.http_parser as parsers
 from aiohttp import web
-from aiohttp.http_parser import HttpRequestParser
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.http_writer import StreamWriter
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import ERROR, RequestHandler
 
 from gateway.endpoints import Endpoint, find
 from gateway.envelopes import refused
 from gateway.errors import Reason, Refusal
 from gateway.exchange import Ending, Exchange
 from gateway.fields import Fields
-from gateway.journey import DRAINING, Rooms, journey
+from gateway.journey import DRAINING, Rooms, journey, left_before
 from gateway.patience import Patience
 from gateway.ports import Arrival
 from gateway.record import record_of
@@ -57,6 +60,7 @@ class Edge(web.Server):
             raise RuntimeError("aiohttp's C parser is not there; its pure-Python one is no parser for an open port")
         super().__init__(
             self.handle,
+            request_factory=self._request,
             handler_cancellation=True,  # a client that has gone ends its exchange at once
             auto_decompress=False,  # what was checked is what is sent; and no bombs
             access_log=None,  # None switches it off (aiohttp: RequestHandler.access_log)
@@ -94,14 +98,33 @@ class Edge(web.Server):
         self.patience.begin(handler, self._manners.header, handler.force_close)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        """Nobody is there any more."""
+        """Nobody is there any more; a request that had its turn, but no journey yet, has its record."""
         self.patience.end(handler)
         super().connection_lost(handler, exc)
+        assert isinstance(handler, Connection)  # noqa: S101  # INVARIANT: an Edge makes no others
+        if (request := handler.unserved()) is not None:
+            arrival = self._arrival(request)
+            left_before(arrival, self._endpoint(arrival), self._rooms)
+
+    def _request(
+        self, message: RawRequestMessage, payload: StreamReader, protocol: RequestHandler,
+        writer: AbstractStreamWriter, task: asyncio.Task[None],
+    ) -> web.BaseRequest:  # fmt: skip
+        """A request of aiohttp's. From now on it waits for its journey, unless there is none for what is no HTTP."""
+        request = self._make_request(message, payload, protocol, writer, task)
+        if isinstance(protocol, Connection) and message is not ERROR:
+            protocol.waiting = request
+        return request
+
+    def _arrival(self, request: web.BaseRequest) -> HttpArrival:
+        return HttpArrival(request, self._request_id(), self._rooms.clock.monotonic(), self._manners.body)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request: its journey, and what aiohttp wants to have back."""
         self.patience.end(request.protocol)
-        arrival = HttpArrival(request, self._request_id(), self._rooms.clock.monotonic(), self._manners.body)
+        if isinstance(request.protocol, Connection):
+            request.protocol.waiting = None
+        arrival = self._arrival(request)
         reply = HttpReply(request, self.patience, self._manners.write, closing=self.draining)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # INVARIANT: aiohttp runs handlers in tasks
@@ -116,7 +139,15 @@ class Edge(web.Server):
         return reply.response
 
     def _serve(self, connection: HotConnection) -> asyncio.Task[None]:
-        return start(self._serve_all(connection))
+        task = start(self._serve_all(connection))
+        task.add_done_callback(lambda _: self._left_before(connection))  # also where it never began
+        return task
+
+    def _left_before(self, connection: HotConnection) -> None:
+        """Record the request that came so shortly before its client left that nobody served it."""
+        if (exchange := connection.next()) is not None:
+            exchange.request_id = self._request_id()
+            left_before(exchange, self._endpoint(exchange), self._rooms)
 
     async def _serve_all(self, connection: HotConnection) -> None:
         task = asyncio.current_task()
@@ -202,6 +233,7 @@ class Edge(web.Server):
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # aiohttp's signature
         """Close what is still open."""
         for connection in tuple(self._hot.connections):
+            self._left_before(connection)
             connection.abort()
         await super().shutdown(timeout)
 
@@ -210,9 +242,24 @@ class Edge(web.Server):
 
 
 class Connection(RequestHandler):
-    """aiohttp's connection, with our words where the library would answer by itself."""
+    """aiohttp's connection, with our words where the library would answer by itself. `waiting` is the request whose
+    journey is about to begin."""
 
-    __slots__ = ()
+    __slots__ = ("waiting",)
+
+    def __init__(self, edge: Edge, *, loop: asyncio.AbstractEventLoop, **more: Any) -> None:
+        super().__init__(edge, loop=loop, **more)
+        self.waiting: web.BaseRequest | None = None
+
+    def unserved(self) -> web.BaseRequest | None:
+        """The request whose turn it was when the connection ended, if its journey has not begun and never will."""
+        task = self._task_handler  # None: the last answer was to be the last
+        if self.waiting is not None or self._request_in_progress or not self._messages or task is None:
+            return self.waiting
+        message, payload = self._messages.popleft()
+        if not isinstance(message, RawRequestMessage):
+            return None  # no head that could be read
+        return web.BaseRequest(message, payload, self, StreamWriter(self, self._loop), task, self._loop)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
