@@ -28,8 +28,19 @@ _NULL = msgspec.Raw(b"null")
 _NOTHING = (b"", b"null", b"false")
 
 
+class _Part(msgspec.Struct, gc=False):
+    """A part of content that some compatible servers (Mistral's) write in place of text: text, or thinking in parts of
+    its own."""
+
+    text: str | None = None
+    thinking: str | list[_Part] | None = None
+
+
 class _Delta(msgspec.Struct, gc=False):
-    content: str | None = None
+    content: str | list[_Part] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None  # the same, of other servers; some write both
+    refusal: str | None = None
     tool_calls: msgspec.Raw = _ABSENT
 
 
@@ -135,8 +146,12 @@ class ChatMeter(Meter):
             self.call_it(chunk.id, chunk.model)
         for choice in chunk.choices or ():
             if (delta := choice.delta) is not None:
-                if delta.content:
-                    self.passed.add(delta.content.encode())  # msgspec gives no lone surrogates
+                if (content := delta.content) and type(content) is str:
+                    self.passed.add(content.encode())  # msgspec gives no lone surrogates
+                elif content:
+                    self._count_parts(content)
+                if other := delta.reasoning_content or delta.reasoning or delta.refusal:
+                    self.count(other)
                 if delta.tool_calls is not _ABSENT:
                     self._count_calls(bytes(delta.tool_calls))
             if choice.text:
@@ -150,6 +165,14 @@ class ChatMeter(Meter):
             return True
         self.use(credible_usage(told))
         return not self._strip or bool(chunk.choices) or self.error
+
+    def _count_parts(self, parts: str | list[_Part] | None) -> None:
+        if isinstance(parts, str):
+            self.count(parts)
+            return
+        for part in parts or ():
+            self.count(part.text)
+            self._count_parts(part.thinking)
 
     def _count_calls(self, raw: bytes) -> None:
         """What a model wrote of its tool calls: their names and arguments."""
@@ -202,20 +225,40 @@ def stream_error(wire: Wire, message: str, request_id: str, _meter: Meter) -> Ev
 _FUNCTION_CALL = -1  # the run of the older `function_call`, which has no index
 
 
+_THINKING = "content.thinking"  # the run of what is thought in parts of content
+_IN_PARTS = "[]."  # in the names of runs of parts: their field before it, what holds their words behind it
+_WORDED = ("text", "thinking", "summary")
+
+
 class ChatRuns:
-    """Runs are keyed by choice, field and tool call. `completions`: text stands in the choice itself."""
+    """Runs are keyed by choice, field and tool call. `completions`: text stands in the choice itself. Parts of content
+    (Mistral's) are of the same run as content that is text, their thinking of another; parts of another field, as
+    OpenRouter's `reasoning_details`, are runs by that field, their words' name and their index."""
 
     def __init__(self, *, completions: bool = False) -> None:
         self._completions = completions
         self._envelope: dict[str, Any] = {}
+        self._thought = False
+        self._spoke: set[int] = set()  # choices that thought in parts, and have an answer's text in the last chunk
 
     def pieces(self, chunk: dict[str, Any]) -> list[Piece]:
-        """Every text of every choice's delta."""
+        """Every text of every choice's delta, those of one run as one."""
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             return []
         self._envelope = {name: chunk[name] for name in ("id", "object", "created", "model") if name in chunk}
-        return [piece for choice in choices if isinstance(choice, dict) for piece in self._choice(choice)]
+        self._spoke = set()
+        found: dict[Key, Piece] = {}
+        for choice in choices:
+            for piece in self._choice(choice) if isinstance(choice, dict) else ():
+                first = found.setdefault(piece.key, piece)
+                if first is not piece:
+                    first.owner[first.field] += piece.owner[piece.field]
+                    piece.owner[piece.field] = ""
+        self._thought = self._thought or any(key[1] == _THINKING for key in found)
+        if self._thought:
+            self._spoke = {key[0] for key, piece in found.items() if key[1] == "content" and piece.owner[piece.field]}
+        return list(found.values())
 
     def _choice(self, choice: dict[str, Any]) -> Iterable[Piece]:
         index = _index(choice)
@@ -223,8 +266,11 @@ class ChatRuns:
         if not isinstance(fields, dict):
             return
         for name in ("text",) if self._completions else tuple(fields):
-            if isinstance(fields.get(name), str) and name != "role":
+            value = fields.get(name)
+            if isinstance(value, str) and name != "role":
                 yield Piece((index, name, 0), fields, name)
+            elif isinstance(value, list) and name != "tool_calls":
+                yield from _parts(index, name, value)
         audio = fields.get("audio")
         if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
             yield Piece((index, "transcript", 0), audio, "transcript")
@@ -232,7 +278,7 @@ class ChatRuns:
             yield Piece((index, name, call), owner, name, name == "arguments")
 
     def ends(self, chunk: dict[str, Any]) -> Callable[[Key], bool] | None:
-        """A choice that says why it finished, and an error."""
+        """A choice that says why it finished, and an error. What was thought ends where the answer begins."""
         if chunk.get("error"):
             return lambda _: True
         choices = chunk.get("choices")
@@ -241,7 +287,8 @@ class ChatRuns:
             for choice in (choices if isinstance(choices, list) else ())
             if isinstance(choice, dict) and choice.get("finish_reason") is not None
         }
-        return (lambda key: key[0] in ended) if ended else None
+        spoke = self._spoke
+        return (lambda key: key[0] in ended or (key[1] == _THINKING and key[0] in spoke)) if ended or spoke else None
 
     def more(self, piece: Piece, text: str) -> Event:
         """A chunk with one more delta."""
@@ -249,6 +296,12 @@ class ChatRuns:
         choice: dict[str, Any] = {"index": index, "finish_reason": None}
         if self._completions:
             choice["text"] = text
+        elif name == _THINKING:
+            thought = text if piece.field == "thinking" else [{"type": "text", "text": text}]
+            choice["delta"] = {"content": [{"type": "thinking", "thinking": thought}]}
+        elif _IN_PARTS in name:
+            part = {key: piece.owner[key] for key in ("type", "index", "format") if key in piece.owner}
+            choice["delta"] = {name.partition(_IN_PARTS)[0]: [{**part, piece.field: text}]}
         elif name == "transcript":
             choice["delta"] = {"audio": {"transcript": text}}
         elif name not in ("arguments", "input"):
@@ -268,6 +321,22 @@ class ChatRuns:
 def _index(choice: dict[str, Any]) -> int:
     index = choice.get("index", 0)
     return index if isinstance(index, int) else 0
+
+
+def _parts(index: int, name: str, parts: list[Any]) -> Iterable[Piece]:
+    """Every text of a field that is a list of parts."""
+    for part in parts:
+        for field in _WORDED if isinstance(part, dict) else ():
+            run, number = f"{name}{_IN_PARTS}{field}", _index(part)
+            if name == "content":
+                run, number = "content" if field == "text" else _THINKING, 0
+            value = part.get(field)
+            if isinstance(value, str):
+                yield Piece((index, run, number), part, field)
+                continue
+            for inner in value if isinstance(value, list) else ():
+                if isinstance(inner, dict) and isinstance(inner.get("text"), str):
+                    yield Piece((index, run, number), inner, "text")
 
 
 def _arguments(delta: dict[str, Any]) -> Iterable[tuple[int, dict[str, Any], str]]:
