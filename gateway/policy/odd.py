@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from gateway.limits.scopes import Unit
-from gateway.policy.compiled import Key, Model, PolicySet
+from gateway.policy.compiled import Key, Model, PolicySet, RedactionProfile
 from gateway.policy.decide import may_use
+from gateway.redaction.unfinished import HOLD, LONGEST_BOUND, bound
 
 
 def warnings(policy: PolicySet, now: float | None) -> Iterator[str]:
@@ -24,10 +25,26 @@ def warnings(policy: PolicySet, now: float | None) -> Iterator[str]:
     yield from _not_offered(policy)
     for model in (*policy.models.values(), *policy.wildcards):
         yield from _unpriced(policy, model)
+    for profile in policy.redaction.values():
+        yield from _endless(profile)
 
 
 def _said(at: Key | Model, what: str) -> str:
     return f"{at.rule.file}:{at.rule.line}: {what}"
+
+
+def _endless(profile: RedactionProfile) -> Iterator[str]:
+    """Expressions of which a stream cannot hold back enough."""
+    if not profile.output or profile.rule is None:
+        return
+    for number, (_, regex, _) in enumerate(profile.patterns):
+        if bound(regex) is None:
+            yield (
+                f"{profile.rule.file}:{profile.rule.line}: redaction.{profile.name}.patterns[{number}] may match more "
+                f"than {LONGEST_BOUND} characters: in a streamed reply (`output = true`) what has spaces in it and is "
+                f"longer than {HOLD} may begin to pass before it is recognized; give it a longest match, as in "
+                "[A-Z ]{1,200}"
+            )
 
 
 def _not_offered(policy: PolicySet) -> Iterator[str]:

@@ -18,6 +18,7 @@ from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.normal import hides, normal
 from gateway.redaction.placeholders import LOOKS_LIKE
 from gateway.redaction.sketch import HINTS, Sketch
+from gateway.redaction.unfinished import Unfinished
 from gateway.redaction.windows import FINDERS, PHONES, AnyFinder, Phone
 
 # Entities of which the gate knows the windows.
@@ -40,6 +41,7 @@ class Gate:
         self._letters = tuple(
             (HINTS.get(entity), KNOWN[entity].may) for entity in wanted if entity in KNOWN and entity in _LETTERS
         )
+        self.unfinished = Unfinished(profile)  # of replies
         self._words = tuple(word.casefold() for _, word in profile.deny)
 
     def may_hold(self, text: str) -> bool:

@@ -81,7 +81,7 @@ class Redaction:
             return (await self._spans(texts, profile, gate))[0]
 
         placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant))
-        return ReplyGuard(profile, search, placeholders, self._clock.monotonic)
+        return ReplyGuard(profile, search, placeholders, self._clock.monotonic, gate.unfinished)
 
     async def _redact(
         self, permit: Permit, profile: RedactionProfile, known: Mapping[str, str]

@@ -1,9 +1,9 @@
 """What a model writes by itself: searched before the client reads it, where the profile says `output = true`.
 
-A whole reply is searched as a whole. Of a stream each run of text is held back by `HOLD` characters, so that what is
-found was seen with what stands behind it; a tool call's arguments are held until they are whole, since nobody acts on
-half of them. What comes out depends on the text alone, not on how the provider cut it. Where the profile only watches
-(`shadow`, or nothing but `detect`), nothing is held back and nothing changed.
+A whole reply is searched as a whole. Of a stream the end of each run of text is held back (`unfinished.py`), so that
+what is found was seen with what stands behind it; a tool call's arguments are held until they are whole, since nobody
+acts on half of them. What comes out depends on the text alone, not on how the provider cut it. Where the profile only
+watches (`shadow`, or nothing but `detect`), nothing is held back and nothing changed.
 
 This stage stands before the one that restores: a placeholder in a reply is the client's own value, and no finding.
 """
@@ -21,14 +21,14 @@ from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.placeholders import LOOKS_LIKE, Placeholders
 from gateway.redaction.safe import Coverage
 from gateway.redaction.spans import Span
+from gateway.redaction.unfinished import MOST, Unfinished
 from gateway.redaction.walk import Leaf, leaves_of
 from gateway.shapes.shape import Key, Piece, Runs
 from gateway.stream.sse import Event, rewritten
 
-HOLD = 96  # characters that stay back: longer than an address, a card, an IBAN or a phone number
 STEP = 64  # characters that are let go at a time, so that an analysis is worth its way to a worker
-BEFORE = 64  # characters before, for words that say what a number is
-MOST = 4096  # characters of one finding; what is longer is cut
+AT_LEAST = MOST // 4  # characters that go on where nothing came of what was held for so long
+BEFORE = 80  # characters before, for words that say what a number or a token is
 REFUSED = frozenset(("audio", "image"))  # what cannot be searched and is content; a file's id is a name of one
 LARGEST_CALL = 1 << 20  # characters of a tool call's arguments
 
@@ -40,8 +40,9 @@ class ReplyGuard:
     """The guard of one exchange's reply. `coverage` is what it has seen so far."""
 
     def __init__(
-        self, profile: RedactionProfile, search: Search, placeholders: Placeholders, clock: Callable[[], float]
-    ) -> None:
+        self, profile: RedactionProfile, search: Search, placeholders: Placeholders, clock: Callable[[], float],
+        unfinished: Unfinished,
+    ) -> None:  # fmt: skip
         self._profile = profile
         self._search = search
         self._placeholders = placeholders
@@ -54,6 +55,7 @@ class ReplyGuard:
         self.changes_made = 0  # texts that became others
         actions = {profile.action_for(entity, reply=True) for entity in profile.finds}
         self.watching = profile.shadow or actions <= {"detect"}
+        self.unfinished = unfinished
 
     @property
     def coverage(self) -> Coverage:
@@ -159,10 +161,11 @@ def _outside(text: str, spans: Found) -> Found:
 class _Run:
     """One run of text: `held` is not let go yet, `before` was the last to go."""
 
-    def __init__(self, piece: Piece) -> None:
+    def __init__(self, piece: Piece, wanted: int) -> None:
         self.piece = piece
         self.held = self.before = ""
-        self.wanted = HOLD + STEP  # characters to have before the next step
+        self.wanted = wanted  # characters to have before the next step
+        self.searched = 0  # characters of what is held
         self.came: list[str] = []
         self.went: list[str] = []
 
@@ -178,6 +181,8 @@ class StreamGuard:
         self._over = False  # it has raised
         self._open: dict[Key, _Run] = {}
         self._known: dict[str, str] = {}  # whole texts of runs, and what became of them
+        self._unfinished = guard.unfinished
+        self._wanted = guard.unfinished.hold + STEP
 
     async def feed(self, events: Iterable[Event]) -> list[Event]:
         """What may go on now. Raises BlockedReply, AnalyzerFailure; then `passed` is what may go on before."""
@@ -211,7 +216,7 @@ class StreamGuard:
         if pieces:
             changed |= await self._beside(chunk, pieces.values())
         for key, piece in pieces.items():
-            run = self._open.setdefault(key, _Run(piece))
+            run = self._open.setdefault(key, _Run(piece, self._wanted))
             run.piece = piece
             changed |= _put(piece, await self._fed(run, piece.owner[piece.field]))
         before: list[Event] = []
@@ -255,7 +260,7 @@ class StreamGuard:
             return ""  # until it is whole
         out = []
         while len(run.held) >= run.wanted:
-            out.append(await self._step(run, run.held[: run.wanted], HOLD))
+            out.append(await self._step(run, run.held[: run.wanted]))
         return "".join(out)
 
     async def _last(self, run: _Run) -> str:
@@ -271,7 +276,7 @@ class StreamGuard:
         else:
             rest = ""
             while run.held:
-                rest += await self._step(run, run.held, 0)
+                rest += await self._step(run, run.held, last=True)
         self._known[came] = "".join(run.went)
         return "" if self._guard.watching else rest
 
@@ -285,28 +290,39 @@ class StreamGuard:
         whole = await self._guard.tree({"arguments": text}, self._known)
         return text if json.loads(whole["arguments"]) == tree else str(whole["arguments"])
 
-    async def _step(self, run: _Run, window: str, hold: int) -> str:
-        """Search a window, and let go of all but its last `hold` characters, or less where a finding stands across."""
-        seen = run.before + window
-        (found,) = await self._guard.spans([seen], fresh=len(window) - hold)
-        skip, cut = len(run.before), len(window) - hold
+    async def _step(self, run: _Run, window: str, *, last: bool = False) -> str:
+        """Search a window, and let go of it as far as nothing that could still be found has begun."""
+        seen, skip = run.before + window, len(run.before)
+        (found,) = await self._guard.spans([seen], fresh=len(window) - run.searched)
+        run.searched = len(window)
         spans = [
             Span(max(0, one.start - skip), one.end - skip, one.entity, one.score) for one in found if one.end > skip
         ]
         if self._json_text:
             spans = list(_past_escapes(window, spans))
-        across = next((one for one in spans if one.start < cut < one.end and self._guard.changes(one.entity)), None)
-        if hold and across is not None:
-            if across.start == 0 and len(window) < MOST:
-                run.wanted = len(window) + STEP  # see more of it first
+        cut = len(window)
+        if not last:
+            cut = max(0, self._unfinished.start(seen, self._unfinished.hold) - skip)
+            across = self._across(spans, cut)
+            cut = across.start if across is not None else cut
+            if not cut and len(window) < MOST:
+                run.wanted = len(window) + max(STEP, len(window) // 4)  # see more of it first
                 return ""
-            cut = across.start or across.end
-        run.wanted = HOLD + STEP
+            if not cut:  # it is longer than anything that is looked for
+                cut = AT_LEAST + self._unfinished.start(window[AT_LEAST:], self._unfinished.hold)
+                across = self._across(spans, cut)
+                cut = across.end if across is not None else cut
+        run.wanted = self._wanted
         text = self._guard.cleaned(window[:cut], [one for one in spans if one.end <= cut])
         run.held = run.held[cut:]
+        run.searched -= cut
         run.before = seen[: skip + cut][-BEFORE:]
         run.went.append(text)
         return text
+
+    def _across(self, spans: Iterable[Span], cut: int) -> Span | None:
+        """What was found across a place, and is to be changed."""
+        return next((one for one in spans if one.start < cut < one.end and self._guard.changes(one.entity)), None)
 
 
 def _past_escapes(text: str, spans: Iterable[Span]) -> Iterable[Span]:

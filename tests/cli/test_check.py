@@ -93,6 +93,18 @@ def test_an_expired_key_and_a_pattern_that_nothing_fits_are_warned_of(tmp_path: 
     assert not any("fits the pattern" in line for line in lines)
 
 
+def test_an_expression_that_a_stream_cannot_wait_for_is_warned_of(tmp_path: Path) -> None:
+    table = '[redaction.own]\nentities = []\npatterns = [{ entity = "CASE", regex = "case [a-z ]+!", score = 0.9 }]\n'
+    _, lines = check(tmp_path, "", POLICIES + table + "output = true\n")
+    (warning,) = [line for line in lines if "redaction.own.patterns[0]" in line]
+    assert re.match(r"warning: policies/keys.toml:\d+: .* may match more than 1024 characters", warning)
+    bounded = table.replace("+!", "{1,200}!") + "output = true\n"
+    for good in (table, bounded):
+        code, lines = check(tmp_path, "", POLICIES + good)
+        assert code == 0
+        assert not any("redaction.own.patterns" in line for line in lines)
+
+
 def test_settings_that_cannot_be_read_say_why_the_policies_were_not(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "none.toml")])
     assert result.exit_code == 1

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from gateway.errors import AnalyzerFailure, BlockedReply, Refusal, UnscannableReply
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.placeholders import LOOKS_LIKE
-from gateway.redaction.reply import HOLD, STEP, ReplyGuard
+from gateway.redaction.reply import STEP, ReplyGuard
 from gateway.redaction.restore import RestoreFilter
 from gateway.redaction.safe import SafeRequest
+from gateway.redaction.unfinished import HOLD
 from gateway.shapes.table import SHAPES
 from gateway.stream.sse import Decoder
 from tests.redaction.redacting import EMAILS, Emails, permit_of, redaction
