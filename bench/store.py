@@ -83,7 +83,7 @@ async def ours(url: str, background: Background) -> Side:
 async def theirs(url: str) -> Side:
     """The same scripts with the same arguments over redis-py's pool, which packs them anew for every call."""
     client = redis.asyncio.Redis.from_url(url)
-    scripts = Script.load("admit.lua"), Script.load("settle.lua")
+    scripts = Script.load("admit.lua"), Script.load("charge.lua", "settle.lua")
     shas = [await client.script_load(script.source) for script in scripts]
     keys, now = keys_of("theirs"), int(time.time() * 1e6)
     plans = plans_of(keys, SCOPES, now)

@@ -173,10 +173,18 @@ class Guarded:
     async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
         """Likewise, each by itself."""
         together: dict[str, list[int]] = {}
+        parts: dict[str, str] = {}  # by tenant
         for at, (lease, charge) in enumerate(closed):
             if lease.local:
                 self._free(lease, charge)
-            together.setdefault(self._part_of(lease.claim.tenant), []).append(at)
+            tenant = lease.claim.tenant
+            part = parts.get(tenant)
+            if part is None:
+                part = parts[tenant] = self._part_of(tenant)
+                together.setdefault(part, [])
+            together[part].append(at)
+        if len(together) == 1:
+            return await self._settle_in_part(closed)
         found: list[Sequence[Crossed] | StoreFailure] = [()] * len(closed)
         for places in together.values():
             answers = await self._settle_in_part([closed[at] for at in places])

@@ -19,7 +19,7 @@ import msgspec
 from gateway.errors import StoreFailure
 from gateway.limits.exceptions import Exemption
 from gateway.limits.ledger import GivenUp
-from gateway.limits.redis_books import crossed_of, days_from, excepting, growing, is_listed, refused_growth, rows_of
+from gateway.limits.redis_books import days_from, excepting, growing, is_listed, refused_growth, rows_of
 from gateway.limits.redis_code import (
     NOTHING,
     TENANTS,
@@ -27,8 +27,6 @@ from gateway.limits.redis_code import (
     Plans,
     Script,
     admission,
-    charged,
-    closing,
     command,
     keys_of,
     plans_of,
@@ -38,6 +36,7 @@ from gateway.limits.redis_code import (
 from gateway.limits.redis_dial import Dial, Secret
 from gateway.limits.redis_nodes import servers_of, slot_of
 from gateway.limits.redis_pipe import Lost, ReplyError
+from gateway.limits.redis_settle import NOSCRIPT, Settling
 from gateway.limits.redis_url import Tls, parse
 from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
 from gateway.limits.standing import Standing
@@ -52,7 +51,6 @@ OPEN, ALIVE = b"q:open", b"q:alive"
 REGISTER = 20.0  # seconds after which a process tells again that it admits for a tenant
 FORGET = 3600.0  # seconds after which a tenant without leases is no longer visited
 BATCH = 256  # expired leases of one tenant in one step of a sweep
-NOSCRIPT = "NOSCRIPT"  # a server that has not seen a script
 DEAD = 15.0  # seconds without a sweep after which a process no longer counts
 # A tenant leaves the index only if no process told of it since it was looked at.
 _LEAVE = (
@@ -77,7 +75,9 @@ class RedisStore:
         self._skew = 0  # µs that Redis' clock is ahead of ours
         dial = Dial(parse(url), password=password, sentinel_password=sentinel_password, tls=tls)
         self._servers = servers_of(dial, call_seconds, background)
-        self._admit, self._settle = Script.load("admit.lua"), Script.load("settle.lua")
+        self._admit = Script.load("admit.lua")
+        self._settling = Settling(self._servers, self._of, self._given, self._now, self._learn)
+        self._settle = self._settling.script
         self._grow, self._except = Script.load("grow.lua"), Script.load("except.lua")
         self._me = secrets.token_hex(8).encode()
         self._tenants: dict[str, Keys] = {}
@@ -129,49 +129,8 @@ class RedisStore:
         return found
 
     async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
-        """One write, and one task, for all of them. A lost reply is asked for once more."""
-        replies = await self._servers.call_all([self._closing(lease, charge) for lease, charge in closed])
-        lost = [at for at, reply in enumerate(replies) if isinstance(reply, Lost)]
-        if lost:
-            again = await self._servers.call_all([self._closing(*closed[at]) for at in lost])
-            for at, reply in zip(lost, again, strict=True):
-                replies[at] = reply
-        found: list[Sequence[Crossed] | StoreFailure] = []
-        for (lease, charge), reply in zip(closed, replies, strict=True):
-            if not isinstance(reply, StoreFailure) and reply[0] != -1:
-                self._learn(reply[1])
-                found.append(self._crossed(lease, reply))
-            elif not isinstance(reply, StoreFailure) or (isinstance(reply, ReplyError) and reply.code == NOSCRIPT):
-                found.append(await self._settle_alone(lease, charge))
-            else:
-                found.append(reply)
-        return found
-
-    async def _settle_alone(self, lease: Lease, charge: Charge) -> Sequence[Crossed] | StoreFailure:
-        """What takes more than one step: a script that Redis has not seen, or a period that is over."""
-        try:
-            for _ in range(3):
-                slot, keyed = self._of(lease.claim.tenant).slot, self._closing_arguments(lease, charge)
-                reply = await self._ask(slot, self._settle, *keyed)
-                self._learn(reply[1])
-                if reply[0] != -1:
-                    return self._crossed(lease, reply)
-        except StoreFailure as failure:
-            return failure
-        return StoreFailure("the store's clock jumps")
-
-    def _closing(self, lease: Lease, charge: Charge) -> tuple[int, bytes]:
-        """A settlement as it is sent, and the slot that it goes to."""
-        return self._of(lease.claim.tenant).slot, self._settle.evalsha(*self._closing_arguments(lease, charge))
-
-    def _closing_arguments(self, lease: Lease, charge: Charge) -> tuple[int, bytes]:
-        claim, now = lease.claim, self._now()
-        keys = self._of(claim.tenant)
-        plans = plans_of(keys, claim.scopes, now)
-        return closing(keys, lease, plans, charged(charge), self._given(), row_in(keys, claim, now))
-
-    def _crossed(self, lease: Lease, reply: Sequence[Any]) -> Sequence[Crossed]:
-        return crossed_of(self._of(lease.claim.tenant), lease.claim.scopes, reply[2:]) if len(reply) > 2 else ()
+        """One round trip for nearly all of them, in one call for each tenant; one more for the others."""
+        return await self._settling.settle_all(closed)
 
     async def keep(self, tenant: str, name: str, value: bytes, seconds: int) -> None:
         """The port Keeper: sealed bytes, beside the tenant's counters."""

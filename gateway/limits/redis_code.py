@@ -60,9 +60,10 @@ class Script:
         return b"*%d\r\n$4\r\nEVAL\r\n%b%b" % (count + 2, bulk(self.source), keyed)
 
     @classmethod
-    def load(cls, name: str) -> Script:
+    def load(cls, *names: str) -> Script:
+        """Of files, behind what all scripts share."""
         folder = files("gateway.limits")
-        source = b"\n".join(folder.joinpath(part).read_bytes() for part in ("state.lua", name))
+        source = b"\n".join(folder.joinpath(part).read_bytes() for part in ("state.lua", *names))
         return cls(source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
 
 
@@ -219,6 +220,22 @@ def closing(
     return 16 + 2 * plans.count, b"".join((plans.before, own, row, plans.packed))
 
 
+def closing_all(
+    keys: Keys, plans: Sequence[Plans], epoch: str, closed: Sequence[tuple[str, int, int, int]], given: bytes
+) -> tuple[int, bytes]:
+    """Arguments of settle_all.lua behind its name that settle leases which one `epoch` admitted, and how many there
+    are. `plans`: of their scopes, each once; `closed`: request id, tokens, nano-USD and requests of each."""
+    # Nobody's tombstone stands where the scripts for one request have its own.
+    nobody = bulk(keys.prefix + b"t:")
+    own = bulk(given) + bulk(epoch.encode()) + bulk(msgspec.msgpack.encode(closed))
+    if len(plans) == 1:
+        (one,) = plans
+        return 8 + one.count, b"".join((one.before, nobody, one.after, own))
+    count, start = 4 + sum([one.count for one in plans]), len(keys.epoch)
+    scopes = b"".join([one.after[start:] for one in plans])
+    return 4 + count, b"".join((bulk(b"%d" % count), keys.before, nobody, keys.epoch, scopes, own))
+
+
 def touching(keys: Keys, request_id: str, mode: bytes, given: bytes, scopes: Sequence[bytes] = ()) -> tuple[int, bytes]:
     """The same for 'renew' and 'expire', which charge nobody anything new. `scopes`: keys of those that an expired
     lease is on."""
@@ -233,7 +250,10 @@ def touching(keys: Keys, request_id: str, mode: bytes, given: bytes, scopes: Seq
 
 def charged(charge: Charge) -> tuple[int, int, int]:
     """Tokens, nano-USD and requests, as settle.lua takes them."""
-    return cut(charge.tokens), cut(charge.nano_usd), cut(charge.requests)
+    tokens, nano_usd, requests = charge.tokens, charge.nano_usd, charge.requests
+    if 0 <= tokens <= LARGEST and 0 <= nano_usd <= LARGEST and 0 <= requests <= LARGEST:  # as they nearly always are
+        return tokens, nano_usd, requests
+    return cut(tokens), cut(nano_usd), cut(requests)
 
 
 def cut(amount: int) -> int:

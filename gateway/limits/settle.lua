@@ -13,63 +13,8 @@ local actual = {t = tonumber(ARGV[2]), u = tonumber(ARGV[3]), r = tonumber(ARGV[
 local now = clock(ARGV[5])
 local warned = {}
 
--- Each amount to warn at is told once a period.
-local function watch(key, state, changes, kind, unit, amounts)
-  local used, name = state[kind .. unit .. 'u'] or 0, 'w' .. kind .. unit
-  for at = (state[name] or 0) + 1, #amounts do
-    if used < amounts[at] then
-      break
-    end
-    put(state, changes, name, at)
-    for _, figure in ipairs({key, kind .. unit, at, used}) do
-      warned[#warned + 1] = figure
-    end
-  end
-end
-
 local function reply(what)
   return {what, now, unpack(warned)}
-end
-
--- Charge what one lease took; `expired`: as reserved. `corrected`: it was charged as reserved before.
-local function apply(record, expired, corrected)
-  for _, scope in ipairs(record) do
-    local key, changes = scope[1], {}
-    local rowed = type(scope[2]) == 'string'
-    local state = rowed and {} or load(key)
-    if rowed then
-      local tokens, usd = expired and scope[3] or actual.t, expired and scope[4] or actual.u
-      if corrected then
-        add_usage(scope, 0, tokens - scope[3], usd - scope[4])
-      else
-        add_usage(scope, expired and 1 or actual.r, tokens, usd)
-      end
-    end
-    for _, limit in ipairs(rowed and {} or scope[2]) do
-      local kind, unit, rate, label, mark, reserved, _, amounts = unpack(limit, 1, 8)
-      local amount = expired and reserved or actual[unit]
-      if kind == 'b' then
-        if mark ~= -1 and amount < reserved then
-          refund(state, changes, unit, rate, reserved - amount, mark, now)
-        elseif mark ~= -1 and amount > reserved then
-          take(state, changes, unit, rate, amount - reserved, now)
-        end
-      elseif kind ~= 'o' then
-        if corrected then
-          charge(key, state, changes, kind, label, unit, amount - reserved, 0)
-        else
-          charge(key, state, changes, kind, label, unit, amount, reserved)
-        end
-        if amounts and not expired and state[kind] == label then
-          watch(key, state, changes, kind, unit, amounts)
-        end
-      end
-    end
-    if not corrected and not rowed then
-      put(state, changes, 'f', (state.f or 0) - 1)
-    end
-    save(key, changes)
-  end
 end
 
 local packed = redis.call('HGET', KEYS[2], request)
@@ -83,7 +28,7 @@ if packed then
   end
   redis.call('HDEL', KEYS[2], request)
   redis.call('ZREM', KEYS[1], request)
-  apply(cmsgpack.unpack(packed), mode == 'expire', false)
+  apply(cmsgpack.unpack(packed), actual, now, warned, mode == 'expire', false)
   if mode == 'expire' then
     redis.call('SET', KEYS[3], packed, 'EX', ARGV[9])
   elseif admitted ~= '' and admitted ~= redis.call('GET', KEYS[4]) then
@@ -102,7 +47,7 @@ if tomb == 'done' then
 end
 if tomb then
   redis.call('SET', KEYS[3], 'done', 'KEEPTTL')
-  apply(cmsgpack.unpack(tomb), false, true)
+  apply(cmsgpack.unpack(tomb), actual, now, warned, false, true)
   return reply(2)
 end
 if admitted == '' then
@@ -130,7 +75,7 @@ for i = 12, #ARGV do
       local label = roll(key, state, changes, limit[1], limit[6])
       charge(key, state, changes, limit[1], label, limit[2], actual[limit[2]], 0)
       if limit[9] and state[limit[1]] == label then
-        watch(key, state, changes, limit[1], limit[2], limit[9])
+        watch(key, state, changes, limit[1], limit[2], limit[9], warned)
       end
     end
   end

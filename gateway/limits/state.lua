@@ -1,4 +1,4 @@
--- What admit.lua and settle.lua share; it stands in front of both. The rules are those of ledger.py and gcra.py.
+-- What the scripts share; it stands in front of each. The rules are those of ledger.py and gcra.py.
 --
 -- A scope's state is one hash. Buckets: l<unit> level, a<unit> µs of the level, v<unit> the rate from then on, g<unit>
 -- tokens ever taken. f: open leases. A calendar window (d, m, a): <window> its label, <window><unit>u used, <window><unit>r reserved.
@@ -115,6 +115,13 @@ local function roll(key, state, changes, window, label)
   return label
 end
 
+-- Add to what was charged to an elapsed period.
+local function add_elapsed(key, window, label, unit, amount)
+  local closed = key .. ':' .. window .. int(label)
+  redis.call('HINCRBY', closed, unit, int(amount))
+  redis.call('EXPIRE', closed, KEEP)
+end
+
 -- Charge the period that admitted, whichever is current now.
 local function charge(key, state, changes, window, label, unit, amount, release)
   if state[window] == label then
@@ -122,9 +129,7 @@ local function charge(key, state, changes, window, label, unit, amount, release)
     put(state, changes, used, (state[used] or 0) + amount)
     put(state, changes, reserved, (state[reserved] or 0) - release)
   elseif amount ~= 0 then
-    local closed = key .. ':' .. window .. int(label)
-    redis.call('HINCRBY', closed, unit, int(amount))
-    redis.call('EXPIRE', closed, KEEP)
+    add_elapsed(key, window, label, unit, amount)
   end
 end
 

@@ -161,6 +161,43 @@ async def test_a_slot_on_its_way_is_asked_for_at_both_ends(background: Backgroun
         cluster.close()
 
 
+async def test_a_batch_goes_to_the_nodes_of_its_tenants_and_follows_a_slot_that_moves(background: Background) -> None:
+    cluster = RedisCluster()
+    try:
+        store = store_at(cluster.url, background)
+        here, there, other = cluster.nodes
+        tenants = [
+            tenant_on(cluster, here, "moves"),
+            tenant_on(cluster, there, "stays"),
+            tenant_on(cluster, other, "x"),
+        ]
+        leases = [await store.admit(claim(f"r{i}", BUDGET, tenant=tenants[i % 3])) for i in range(36)]
+        batches = [[(lease, Charge(1, 700)) for lease in leases[at::3] if isinstance(lease, Lease)] for at in range(3)]
+        everybody = [pair for group in zip(*batches, strict=True) for pair in group]
+        assert await store.settle_all(everybody[:9]) == [()] * 9
+        assert [held(node, tenant) for node, tenant in zip(cluster.nodes, tenants, strict=True)] == [(2100, 9000)] * 3
+        # On its way: nobody can run a script about keys of which some are here and some there; so nothing is done.
+        where, prefix = slot(tenants[0]), b"q:{%b}:" % tenants[0].encode()
+        begin_move(cluster, where, there)
+        with client(here) as admin:
+            admin.execute_command("MIGRATE", "127.0.0.1", there.port, prefix + b"s:key:a", 0, 5000)
+        said = await store.settle_all(everybody[9:18])
+        assert [isinstance(one, ReplyError) for one in said] == [True, False, False] * 3
+        with client(here) as admin:
+            assert admin.hlen(prefix + b"lh") == admin.zcard(prefix + b"lz") == 9
+        cluster.move(where, there)
+        assert await store.settle_all(everybody) == [()] * 36, "MOVED is followed, and nothing counts twice"
+        assert [held(node, tenant) for node, tenant in zip((there, there, other), tenants, strict=True)] == [
+            (8400, 0)
+        ] * 3
+        other.stop()
+        again = await store.settle_all(everybody)
+        assert [isinstance(one, StoreFailure) for one in again] == [False, False, True] * 12
+        await store.close()
+    finally:
+        cluster.close()
+
+
 async def test_a_slot_that_nobody_serves_fails_and_recovers(cluster: RedisCluster, background: Background) -> None:
     store = store_at(cluster.url, background)
     node = cluster.nodes[2]
