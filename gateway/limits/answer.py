@@ -48,6 +48,15 @@ def denied(
 def limit_headers(remaining: Iterable[Remaining]) -> tuple[tuple[str, str], ...]:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` of the tightest scope each."""
     headers: list[tuple[str, str]] = []
+    if isinstance(remaining, Standing) and not remaining.odd:  # the same without what is made of it
+        for unit, limit, left, reset in _HEADERS:
+            told = remaining.told(unit)
+            if told is not None:
+                headers.append((limit, str(told[0])))
+                headers.append((left, str(told[1]) if told[1] > 0 else "0"))
+                if told[2] != FOREVER:
+                    headers.append((reset, _duration(-(-told[2] // 1000))))
+        return tuple(headers)
     standing = remaining if isinstance(remaining, Standing) else tuple(remaining)
     for unit, limit, left, reset in _HEADERS:
         if (one := tightest(standing, unit)) is None:
@@ -102,12 +111,15 @@ def cut_words(denial: Denial) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as a Go duration, rounded up so that whoever waits that long has waited long enough."""
-    milliseconds = math.ceil(round(seconds * 1000, 3))
+    return _duration(math.ceil(round(seconds * 1000, 3)))
+
+
+def _duration(milliseconds: int) -> str:
     if milliseconds <= 0:
         return "0s"
     if milliseconds < 1000:
         return f"{milliseconds}ms"
-    whole = math.ceil(milliseconds / 1000)
+    whole = -(-milliseconds // 1000)
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     if hours:
         return f"{hours}h{minutes}m{rest}s"

@@ -67,13 +67,24 @@ class Standing(Sequence[Remaining]):
 
     def tightest(self, unit: Unit) -> Remaining | None:
         """As `answer.tightest`, of those that need be looked at."""
+        at = self._tightest(unit)
+        return self[at] if at >= 0 else None
+
+    def told(self, unit: Unit) -> tuple[int, int, int] | None:
+        """Of the tightest limit its amount, what is left, and µs until it starts anew (FOREVER: never). Only where
+        nothing is odd."""
+        at = self._tightest(unit)
+        return None if at < 0 else (self._shown.limits[at][1].amount, self._figures[2 * at], self._wait(at))
+
+    def _tightest(self, unit: Unit) -> int:
+        """Its place; -1 where there is none."""
         places = self._shown.requests if unit is Unit.REQUESTS else self._shown.tokens
         figures, best, least = self._figures, -1, 0
         for at in places:
             left = figures[2 * at]
             if best < 0 or left < least or (left == least and self._wait(at) > self._wait(best)):
                 best, least = at, left
-        return self[best] if best >= 0 else None
+        return best
 
     def _wait(self, at: int) -> int:
         """µs until a limit starts anew, FOREVER where it never does."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from msgspec import structs
 
 from gateway.errors import Reason
 from gateway.limits.answer import denied, duration, limit_headers, quantity, scope_words
 from gateway.limits.reservation import Estimate
 from gateway.limits.scopes import Denial, Remaining, Unit
+from gateway.limits.standing import BIT_BY_BIT, Standing, shown
+from gateway.limits.windows import MICRO
 from tests.limit_trial import RULE, limit, scope
 
 ESTIMATE = Estimate(100, 900, 5_000)
@@ -24,6 +28,14 @@ NOW = 1_795_478_400.0  # 2026-11-24T00:00:00Z
 )  # fmt: skip
 def test_durations_are_go_s(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@given(some.integers(-5, 40 * 86_400 * MICRO))
+def test_headers_round_as_durations_do(micros: int) -> None:
+    """They are written from whole µs where nothing is odd."""
+    bucket = (scope("key:a", limit("rpm", 60)),)
+    standing = Standing(shown(bucket, [BIT_BY_BIT]), [7, micros], 0)
+    assert limit_headers(standing)[2] == ("x-ratelimit-reset-requests", duration(micros / MICRO))
 
 
 @pytest.mark.parametrize(
