@@ -91,7 +91,7 @@ async def theirs(url: str) -> Side:
     async def pair(name: str) -> None:
         call: Any = client.evalsha
         claim = Claim(name, "theirs", SCOPES, 900, 1000)
-        admit = words(admission(keys, claim, plans, b"", b"epoch", NOTHING)[1])
+        admit = words(admission(keys, claim, plans, b"", "epoch", NOTHING)[1])
         await call(shas[0], int(admit[0]), *admit[1:])
         lease = Lease(claim, (), epoch="epoch")
         settle = words(closing(keys, lease, plans, charged(Charge(500, 600)), b"", NOTHING)[1])
@@ -121,7 +121,7 @@ def unpacking() -> float:
     before = time.process_time()
     for number in range(2000):
         claim = Claim(str(number), "theirs", SCOPES, 900, 1000)
-        words(admission(keys, claim, plans, b"", b"epoch", NOTHING)[1])
+        words(admission(keys, claim, plans, b"", "epoch", NOTHING)[1])
         words(closing(keys, Lease(claim, (), epoch="epoch"), plans, charged(Charge(500, 600)), b"", NOTHING)[1])
     return (time.process_time() - before) / 2000
 

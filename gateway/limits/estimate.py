@@ -40,6 +40,7 @@ _AT = frozenset({"EMAIL_ADDRESS"})
 _NUMBERS = frozenset({"PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "US_BANK_NUMBER", "US_ITIN"})
 _ADDRESSES = frozenset({"IP_ADDRESS"})
 _NUMBERS_IN = _NUMBERS | _ADDRESSES
+_BOUNDED = _AT | _NUMBERS_IN
 FEW = 16  # times that a byte is looked for before it is counted
 
 
@@ -173,14 +174,14 @@ def _added_by(profile: RedactionProfile | None, body: bytes) -> int:
         return 0
     replaced = profile.replaced
     spans = 0
-    if replaced & _AT:
+    if not replaced.isdisjoint(_AT):
         spans += _few(body, b"@") + (body.count(b"\\u0040") if b"\\" in body else 0)
-    digits = len(body) - len(body.translate(None, _DIGITS)) if replaced & _NUMBERS_IN else 0
-    if replaced & _NUMBERS:
+    digits = len(body) - len(body.translate(None, _DIGITS)) if not replaced.isdisjoint(_NUMBERS_IN) else 0
+    if not replaced.isdisjoint(_NUMBERS):
         spans += digits // SHORTEST_NUMBER
-    if replaced & _ADDRESSES:  # of digits and dots, in whatever way they are written, or of colons
+    if not replaced.isdisjoint(_ADDRESSES):  # of digits and dots, in whatever way they are written, or of colons
         written = digits or b"\\" in body or not body.isascii()
         spans += (body.count(b".") // 3 if written else 0) + _few(body, b":") // 2
-    if replaced - _AT - _NUMBERS - _ADDRESSES or profile.patterns or profile.deny:
+    if not replaced <= _BOUNDED or profile.patterns or profile.deny:
         spans = max(spans, len(_WORD.findall(body)))
     return spans * PLACEHOLDER

@@ -79,7 +79,7 @@ class RedisStore:
         self._settling = Settling(self._servers, self._of, self._given, self._now, self._learn)
         self._settle = self._settling.script
         self._grow, self._except = Script.load("grow.lua"), Script.load("except.lua")
-        self._me = secrets.token_hex(8).encode()
+        self._me = secrets.token_hex(8)
         self._tenants: dict[str, Keys] = {}
         self._told: dict[str, tuple[float, object]] = {}  # tenant → when it was put into the index, over which link
         self._index, self._beats = slot_of(OPEN), slot_of(ALIVE)
@@ -96,7 +96,7 @@ class RedisStore:
         now = self._now()
         # What the epoch becomes where there is none. Never the same twice: the store may come back empty at any time.
         self._admissions += 1
-        begin = b"%b-%x" % (self._me, self._admissions)
+        begin = f"{self._me}-{self._admissions:x}"
         for _ in range(3):
             plans = plans_of(keys, claim.scopes, now)
             count, keyed = admission(keys, claim, plans, self._given(), begin, row_in(keys, claim, now))
@@ -175,7 +175,7 @@ class RedisStore:
         claim = Claim("", tenant, tuple(scopes), 0, 0)
         for _ in range(3):
             plans = plans_of(keys, [*scopes], now)  # asked seldom, so not kept
-            count, keyed = admission(keys, claim, plans, self._given(), b"", NOTHING, b"standing")
+            count, keyed = admission(keys, claim, plans, self._given(), "", NOTHING, "standing")
             reply = await self._ask(keys.slot, self._admit, count, keyed)
             now = self._learn(reply[1])
             if reply[0] == 4:
@@ -227,7 +227,7 @@ class RedisStore:
 
     async def close(self) -> None:
         with contextlib.suppress(StoreFailure):  # it will be found dead
-            await self._servers.call(self._beats, command(b"ZREM", ALIVE, self._me))
+            await self._servers.call(self._beats, command(b"ZREM", ALIVE, self._me.encode()))
         await self._servers.close()
 
     async def _ask(self, slot: int, script: Script, count: int, keyed: bytes) -> Any:
@@ -275,7 +275,7 @@ class RedisStore:
         """Say that this process lives, and count those that do."""
         now = self._now() / MICRO
         calls = (
-            command(b"ZADD", ALIVE, b"%.3f" % now, self._me),
+            command(b"ZADD", ALIVE, b"%.3f" % now, self._me.encode()),
             command(b"ZREMRANGEBYSCORE", ALIVE, b"-inf", b"(%.3f" % (now - DEAD)),
             command(b"ZCARD", ALIVE),
         )

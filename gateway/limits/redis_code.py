@@ -92,6 +92,7 @@ class Plans:
     end: int
     before: bytes
     after: bytes
+    text: str  # `after` as text
     packed: bytes
     labels: tuple[tuple[str, ...], ...]
     shown: Shown
@@ -105,6 +106,7 @@ class Keys:
     prefix: bytes
     before: bytes
     epoch: bytes
+    text: str  # `prefix` as text
     plans: dict[str, Plan] = field(default_factory=dict)  # by scope
     joined: dict[int, Plans] = field(default_factory=dict)  # by the identity of a request's scopes
     rows: dict[tuple[str, str], tuple[int, int, bytes]] = field(default_factory=dict)  # from, to, encoded
@@ -118,10 +120,11 @@ def plans_of(keys: Keys, scopes: Sequence[Scope], now: int) -> Plans:
         return found
     plans = [_plan(keys, scope, now) for scope in scopes]
     count = b"%d" % (4 + len(plans))
+    after = keys.epoch + b"".join([plan.key for plan in plans])
     found = Plans(
         scopes, len(plans), max([plan.start for plan in plans], default=0),
         min([plan.end for plan in plans], default=FOREVER), bulk(count) + keys.before,
-        keys.epoch + b"".join([plan.key for plan in plans]), b"".join([plan.packed for plan in plans]),
+        after, after.decode(), b"".join([plan.packed for plan in plans]),
         tuple([plan.labels for plan in plans]), shown(scopes, [end for plan in plans for end in plan.ends]),
     )  # fmt: skip
     if isinstance(scopes, tuple):  # INVARIANT: what is found by identity is kept alive, and cannot change
@@ -189,20 +192,20 @@ def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
 
 
 def admission(
-    keys: Keys, claim: Claim, plans: Plans, given: bytes, begin: bytes, row: bytes, mode: bytes = b"admit"
+    keys: Keys, claim: Claim, plans: Plans, given: bytes, begin: str, row: bytes, mode: str = "admit"
 ) -> tuple[int, bytes]:
     """Arguments of admit.lua behind its name, and how many there are. `given`: the time, where it is not Redis' own;
     `row` as `row_in` gives it."""
-    request = claim.request_id.encode()
-    tokens, nano_usd = b"%d" % cut(claim.tokens), b"%d" % cut(claim.nano_usd)
-    amounts = first = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(tokens), tokens, len(nano_usd), nano_usd)
+    request, size = claim.request_id, _size(claim.request_id)
+    amounts = first = _amount(cut(claim.tokens)) + _amount(cut(claim.nano_usd))
     if claim.first_tokens is not None or claim.first_nano_usd is not None:
-        first = b"".join([bulk(b"%d" % cut(amount)) for amount in claim.first()])
-    own = _ADMISSION % (
-        len(keys.prefix) + 2 + len(request), keys.prefix, request, plans.after, len(request), request, amounts,
-        LEASE_MICROS, len(given), given, len(begin), begin, len(mode), mode, first,
-    )  # fmt: skip
-    return 15 + 2 * plans.count, b"".join((plans.before, own, row, plans.packed))
+        first = "".join([_amount(cut(amount)) for amount in claim.first()])
+    time = given.decode() if given else ""
+    own = (
+        f"${len(keys.prefix) + 2 + size}\r\n{keys.text}t:{request}\r\n{plans.text}${size}\r\n{request}\r\n{amounts}"
+        f"{_LEASE}${len(time)}\r\n{time}\r\n${len(begin)}\r\n{begin}\r\n${len(mode)}\r\n{mode}\r\n{first}"
+    )
+    return 15 + 2 * plans.count, b"".join((plans.before, own.encode(), row, plans.packed))
 
 
 def closing(
@@ -248,6 +251,17 @@ def touching(keys: Keys, request_id: str, mode: bytes, given: bytes, scopes: Seq
     return len(arguments), b"".join([bulk(one) for one in arguments])
 
 
+def _size(text: str) -> int:
+    """Its bytes."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _amount(amount: int) -> str:
+    """An amount as an argument in RESP."""
+    text = str(amount)
+    return f"${len(text)}\r\n{text}\r\n"
+
+
 def charged(charge: Charge) -> tuple[int, int, int]:
     """Tokens, nano-USD and requests, as settle.lua takes them."""
     tokens, nano_usd, requests = charge.tokens, charge.nano_usd, charge.requests
@@ -266,7 +280,8 @@ def cut(amount: int) -> int:
 def keys_of(tenant: str, slot_of: Callable[[bytes], int] = lambda _: 0) -> Keys:
     """The hash tag holds a tenant's name percent-encoded, so that no name can leave it."""
     prefix = b"q:{" + quote(tenant, safe="").encode() + b"}:"
-    return Keys(slot_of(prefix), prefix, bulk(prefix + b"lz") + bulk(prefix + b"lh"), bulk(prefix + b"e"))
+    before = bulk(prefix + b"lz") + bulk(prefix + b"lh")
+    return Keys(slot_of(prefix), prefix, before, bulk(prefix + b"e"), prefix.decode())
 
 
 LEASE_MICROS = bulk(b"%d" % LEASE)
@@ -275,5 +290,5 @@ FINAL = bulk(b"final") + LEASE_MICROS
 _KEPT = bulk(b"%d" % (TOMBSTONE // MICRO)) + bulk(b"%d" % (CANCELLED // MICRO))
 _ARGUMENT = b"$%d\r\n%b\r\n"
 _OWN = b"$%d\r\n%bt:%b\r\n%b" + _ARGUMENT  # tombstone, epoch and scopes; request id
-_ADMISSION = _OWN + b"%b%b" + 3 * _ARGUMENT + b"%b"
+_LEASE = LEASE_MICROS.decode()
 _CLOSING = _OWN + 4 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b"

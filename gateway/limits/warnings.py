@@ -22,10 +22,11 @@ class Rates:
         self._minute = -1
         self._told: set[tuple[str, str, float]] = set()
 
-    def crossed(self, standing: Iterable[Remaining], now: float) -> Iterator[Crossed]:
+    def crossed(self, standing: Iterable[Remaining], now: float) -> Iterable[Crossed]:
         """The shares that are in use and were not told yet this minute; `now` in seconds."""
-        if isinstance(standing, Standing) and not standing.warned:
-            return
+        return () if isinstance(standing, Standing) and not standing.warned else self._crossed(standing, now)
+
+    def _crossed(self, standing: Iterable[Remaining], now: float) -> Iterator[Crossed]:
         if int(now // 60) != self._minute or len(self._told) > KEPT:
             self._minute = int(now // 60)
             self._told.clear()
