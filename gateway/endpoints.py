@@ -50,11 +50,6 @@ class Endpoint(msgspec.Struct, frozen=True):
         """Whether the default `endpoints = ["inference"]` covers it."""
         return self.name in INFERENCE
 
-    @property
-    def worded(self) -> bool:
-        """Whether a JSON body holds words of a person that can be searched, though cost and answer are not read."""
-        return self.visible or self.name in WORDED
-
 
 INFERENCE = frozenset({
     "chat", "completions", "embeddings", "models", "responses", "stored_responses", "messages", "moderations",
@@ -70,7 +65,6 @@ _BELOW_HOT = {
     "chat": "stored_completions", "completions": "stored_completions", "embeddings": "stored_embeddings",
     "responses": "stored_responses", "messages": "message_batches",
 }  # fmt: skip
-WORDED = INFERENCE | {"assistants", "conversations", "threads"}
 OTHER = "other"  # every path that has no name here yet: a client's words must not become ours
 OWN_KEY = "/gateway/v1/key"  # what a key may do and what is left of it
 OWN_METHODS = {OWN_KEY: ("GET", "HEAD")}  # of paths that never reach a provider

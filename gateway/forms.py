@@ -32,19 +32,38 @@ class FormRules(Protocol):
         """A line of a file in it."""
 
 
+class FormSearch(Protocol):
+    """What looks for personal data in a form."""
+
+    def field(self, name: str, value: str) -> None:
+        """A field; a file's name is one too."""
+
+    def file(self, data: bytes) -> None:
+        """A piece of a file; b"" ends it."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether the file at hand is none that can be read."""
+
+    async def settle(self) -> None:
+        """Search what is whole. Raises LateRefusal, AnalyzerFailure."""
+
+
 class Form:
     """A form on its way: an async iterator over its bytes. `fields` are those that have passed. Iterating raises
-    LateRefusal, and what reading the client's body raises."""
+    LateRefusal, what `search` raises and what reading the client's body raises."""
 
-    def __init__(self, watch: FormWatch, held: BinaryIO | None, rest: AsyncIterator[bytes]) -> None:
+    def __init__(self, mark: bytes, watch: FormWatch, held: BinaryIO | None, rest: AsyncIterator[bytes]) -> None:
         self.rules: FormRules | None = None
         self.read_lines = False
+        self.search: FormSearch | None = None
+        self._mark = mark
         self._watch = watch
         self._held = held
         self._rest = rest
         self._replacement: tuple[int, int, bytes] | None = None
         self._models = len(watch.models)
-        self._parts = self._all()
+        self._parts = self._searched()
 
     @property
     def fields(self) -> list[Field]:
@@ -76,6 +95,38 @@ class Form:
     async def __anext__(self) -> bytes:
         return await anext(self._parts)
 
+    async def _searched(self) -> AsyncIterator[bytes]:
+        """All of it; where it is searched, nothing goes on before what it stands in is whole and was searched."""
+        search = self.search
+        if search is None:
+            async for chunk in self._all():
+                yield chunk
+            return
+        watch, waiting, known, named = FormWatch(self._mark, LONGEST_LINE), bytearray(), 0, 0
+        watch.file = search.file
+        async for chunk in self._all():
+            watch.feed(chunk)
+            for field in watch.fields[known:]:
+                search.field(field.name, field.value)
+            for name in watch.names[named:]:
+                search.field("filename", name)
+            known, named = len(watch.fields), len(watch.names)
+            await search.settle()
+            waiting += chunk
+            if watch.in_file:
+                # The parser keeps back what may be a boundary, so the lines that it has told end a little earlier.
+                told = max(0, len(waiting) - len(self._mark) - BOUNDARY)
+                whole = told if search.unread else waiting.rfind(b"\n", 0, told) + 1
+                if whole:
+                    yield bytes(waiting[:whole])
+                    del waiting[:whole]
+            if len(waiting) > LONGEST_LINE:
+                raise LateRefusal(Refusal(Reason.BAD_REQUEST, TOO_LONG))
+        search.file(b"")  # of a form that just stops
+        await search.settle()
+        if waiting:
+            yield bytes(waiting)
+
     async def _all(self) -> AsyncIterator[bytes]:
         lines = _Lines() if self.rules is not None and self.read_lines else None
         if lines is not None:
@@ -105,6 +156,7 @@ class Form:
 
 LATE = "The form is malformed, or names a model more than once, or where none is expected."
 TOO_LONG = f"A line of the file is longer than {LONGEST_LINE} bytes, and this key's rules must be checked on each."
+BOUNDARY = 8  # bytes around a boundary's own: line ends and dashes
 
 
 def _raise(refusal: Refusal | None) -> None:
@@ -154,7 +206,7 @@ async def read_form(
         return Refusal(Reason.BAD_REQUEST, "The multipart body's Content-Type names no usable boundary.")
     watch = FormWatch(mark)
     if endpoint.name in UPLOADING:
-        return Form(watch, None, incoming)
+        return Form(mark, watch, None, incoming)
     held = cast("BinaryIO", tempfile.SpooledTemporaryFile(MEMORY))  # noqa: SIM115  # closed by the form
     size = 0
     try:
@@ -175,4 +227,4 @@ async def read_form(
     if watch.broken:
         held.close()
         return Refusal(Reason.BAD_REQUEST, "The multipart body is malformed.")
-    return Form(watch, held, incoming)
+    return Form(mark, watch, held, incoming)

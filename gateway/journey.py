@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
+from msgspec import structs
 
 from gateway.calling import call
 from gateway.dialects import dialect_of
@@ -335,6 +336,8 @@ def _let_go(exchange: Exchange, rooms: Rooms) -> None:
         ask.rest.close()
     keep(exchange, rooms.objects)
     if safe is not None:
+        if safe.late is not None:
+            exchange.safe = structs.replace(safe, coverage=safe.late.coverage)
         if safe.coverage is not None and safe.coverage.forgotten:
             exchange.flags.append("conversation_not_recalled")
         if safe.keep is not None and safe.keep.failed:

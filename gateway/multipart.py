@@ -38,11 +38,14 @@ class Field(msgspec.Struct, frozen=True):
 
 class FormWatch:
     """Feed it the body; `fields` are those that were whole so far, `broken` says that it is no multipart body. What is
-    in files goes to `file`, piece by piece, and an empty piece at the end of each."""
+    in files goes to `file`, piece by piece, and an empty piece at the end of each; `names` are those of
+    files. `longest` bounds what is kept of a value, in bytes. `in_file`: the last byte stands in a file's content."""
 
-    def __init__(self, mark: bytes) -> None:
+    def __init__(self, mark: bytes, longest: int = LONGEST_VALUE) -> None:
         self.fields: list[Field] = []
-        self.broken = False
+        self.names: list[str] = []
+        self.broken = self.in_file = False
+        self._longest = longest
         self.file: Callable[[bytes], None] | None = None
         self._fed = self._start = self._end = 0
         self._name = self._value = self._disposition = b""
@@ -95,7 +98,11 @@ class FormWatch:
     def _headers_finished(self) -> None:
         disposition = self._disposition.decode("utf-8", "replace")
         self._field = _parameter(disposition, "name")
-        self._is_file = _parameter(disposition, "filename") is not None or "filename*" in disposition
+        name = _parameter(disposition, "filename")
+        self._is_file = name is not None or "filename*" in disposition
+        self.in_file = self._is_file and self._field != "model"
+        if self._is_file:
+            self.names.append(name if name is not None else disposition)
         self._value = b""
         self._start = self._end = -1
 
@@ -104,17 +111,18 @@ class FormWatch:
             if self.file is not None:
                 self.file(data[start:end])
             return
-        if len(self._value) <= LONGEST_VALUE:
+        if len(self._value) <= self._longest:
             self._value += data[start:end]
         if self._start < 0:
             self._start = self._fed + start
         self._end = self._fed + end
 
     def _part_end(self) -> None:
+        self.in_file = False
         if self._is_file and self._field != "model":
             if self.file is not None:
                 self.file(b"")
         elif self._field is not None:
-            value = self._value[:LONGEST_VALUE].decode("utf-8", "replace")
+            value = self._value[: self._longest].decode("utf-8", "replace")
             self.fields.append(Field(self._field, value, self._start, self._end))
         self._field = None

@@ -6,6 +6,7 @@ reply keeps placeholders that nobody could restore; that is said, and nothing is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import unquote
 
 import msgspec
@@ -18,7 +19,8 @@ from gateway.reading import Ask
 from gateway.redaction.sealed import Seal
 
 DAY = 86_400
-STORED = frozenset(("stored_responses", "conversations"))  # endpoints whose paths name what a provider keeps
+# Endpoints whose paths name what a provider keeps, and at which segment.
+STORED: Mapping[str, int] = MappingProxyType({"stored_responses": 1, "conversations": 1, "message_batches": 2})
 MOST = 10_000  # placeholders of one conversation; of more the oldest are forgotten
 
 
@@ -82,11 +84,10 @@ def continued(ask: Ask) -> tuple[str, ...]:
 
 
 def _in_path(ask: Ask) -> tuple[str, ...]:
-    """The stored response or conversation that a path names: /responses/ID, /conversations/ID/items."""
-    if ask.endpoint.name not in STORED:
-        return ()
+    """What a path names of that: /responses/ID, /conversations/ID/items, /messages/batches/ID/results."""
+    at = STORED.get(ask.endpoint.name)
     segments = unquote(ask.endpoint.path).strip("/").split("/")
-    return (segments[1],) if len(segments) > 1 else ()
+    return (segments[at],) if at is not None and len(segments) > at else ()
 
 
 def _named(ask: Ask) -> tuple[str, ...]:
@@ -101,7 +102,7 @@ def _named(ask: Ask) -> tuple[str, ...]:
 
 def stays(permit: Permit) -> bool:
     """Whether the provider keeps the response: unless it is told not to."""
-    if permit.ask.endpoint.name == "conversations":
+    if permit.ask.endpoint.name in ("conversations", "message_batches"):
         return True
     if permit.ask.endpoint.shape != "responses":
         return False

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
+from gateway.endpoints import Endpoint
 from gateway.errors import AnalyzerFailure, Reason, Refusal
+from gateway.forms import Form
 from gateway.json_object import BadJson
 from gateway.policy.compiled import RedactionProfile
 from gateway.policy.permit import Permit
@@ -25,6 +27,7 @@ from gateway.redaction.placeholders import LITERAL, LOOKS_LIKE, Placeholders, te
 from gateway.redaction.reply import Found, ReplyGuard
 from gateway.redaction.safe import Coverage, SafeRequest
 from gateway.redaction.spans import Span
+from gateway.redaction.uploads import UploadSearch
 from gateway.redaction.walk import Walk, clean_fields, walk
 from gateway.shapes.table import SHAPES
 
@@ -83,11 +86,25 @@ class Redaction:
         placeholders = Placeholders(self._tenant_key(permit.principal.key.tenant))
         return ReplyGuard(profile, search, placeholders, self._clock.monotonic, gate.unfinished)
 
+    def _upload(self, endpoint: Endpoint, profile: RedactionProfile) -> UploadSearch:
+        """The search of a form's fields and files."""
+        gate = self._gate(profile)
+
+        async def search(texts: Sequence[str]) -> list[Found]:
+            return (await self._spans(texts, profile, gate))[0]
+
+        kind = {"images": "image", "audio": "audio"}.get(endpoint.name, "file")
+        return UploadSearch(profile, search, gate.looked_for, kind, self._clock.monotonic)
+
     async def _redact(
         self, permit: Permit, profile: RedactionProfile, known: Mapping[str, str]
     ) -> SafeRequest | Refusal:  # fmt: skip
         ask = permit.ask
-        if not ask.endpoint.visible and not (ask.endpoint.worded and ask.fields):
+        if isinstance(ask.rest, Form):
+            late = self._upload(ask.endpoint, profile)
+            ask.rest.search = late
+            return SafeRequest(None, coverage=late.coverage, late=late)
+        if not ask.endpoint.visible and not ask.fields:
             # Named by the policy as a path that nobody looks into ("no side door").
             unscanned = ("body",) if ask.body is not None or ask.rest is not None or ask.upgrade else ()
             return SafeRequest(ask.body, coverage=Coverage(profile.name, unscanned=unscanned))

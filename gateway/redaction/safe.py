@@ -61,6 +61,14 @@ class KeepMap(Protocol):
         """Keep them under the response's id."""
 
 
+class LateSearch(Protocol):
+    """Searches a body while it passes."""
+
+    @property
+    def coverage(self) -> Coverage:
+        """What it has seen so far."""
+
+
 class SafeRequest(msgspec.Struct, frozen=True):
     """A body that may leave. `restore` maps each placeholder that this exchange made to its own text."""
 
@@ -69,3 +77,4 @@ class SafeRequest(msgspec.Struct, frozen=True):
     coverage: Coverage | None = None  # None: no profile applies
     reply: ReplySearch | None = None  # None: the reply is not searched
     keep: KeepMap | None = None  # None: there is nothing that a later exchange needs
+    late: LateSearch | None = None  # where the body is searched as it passes: `coverage` comes later

@@ -22,7 +22,7 @@ NOT_TEXT = frozenset((
     "model", "stream", "stream_options", "service_tier", "reasoning_effort", "modalities", "encoding_format",
     "verbosity", "tool_choice", "function_call", "audio", "truncation", "include", "n", "seed", "store", "best_of",
     "echo", "logprobs", "top_logprobs", "logit_bias", "background", "conversation", "previous_response_id", "container",
-    "mcp_servers", "thinking", "betas",
+    "mcp_servers", "thinking", "betas", "input_file_id", "training_file", "validation_file", "completion_window",
 ))  # fmt: skip
 # Keys below the top level, likewise; ids must come back as the provider gave them, and what a provider signed or
 # encrypted as it is.

@@ -22,6 +22,8 @@ PASSED = ("content-type", "openai-processing-ms", "openai-version")
 PASSED_OPAQUE = (*PASSED, "content-encoding", "content-disposition", "content-length", "cache-control", "location",
                  "accept-ranges", "content-range", "etag", "last-modified")  # fmt: skip
 
+LINES = frozenset(("application/x-jsonl", "application/jsonl", "application/x-ndjson", "application/jsonlines"))
+
 
 async def relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock) -> None:
     """Bring the answer to the client, as it came unless something in it must be seen or restored. Raises as `relay`."""
@@ -34,7 +36,7 @@ async def relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: 
         exchange.ending, exchange.status = Ending.ANSWERED, upstream.status
         await reply.send(Head(upstream.status, (*_anew(upstream), *answer.headers)), body)
         return
-    restoring = _Restoring(safe) if safe.restore and is_stream(upstream.headers) else None
+    restoring = _restoring(safe, upstream) if safe.restore else None
     first = await upstream.chunk()
     exchange.enter(Phase.RELAYING)
     exchange.first_byte = clock.monotonic()
@@ -72,6 +74,34 @@ async def _seen(answer: Answer, body: bytes) -> bytes:
     if safe.restore:
         body = restore_body(body, safe.restore)
     return await answer.see(body) if answer.see is not None else body
+
+
+def _restoring(safe: SafeRequest, upstream: Upstream) -> _Restoring | _RestoringLines | None:
+    """What restores in an answer that passes. None: nothing that is known can."""
+    if is_stream(upstream.headers):
+        return _Restoring(safe)
+    kind = upstream.headers.get("content-type", "").partition(";")[0].strip().lower()
+    encoded = upstream.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    return _RestoringLines(safe) if kind in LINES and not encoded else None
+
+
+class _RestoringLines:
+    """Restores in the results of a batch: in each line, which is JSON."""
+
+    def __init__(self, safe: SafeRequest) -> None:
+        self._restore = safe.restore
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What may go on."""
+        whole, mark, self._held = (self._held + data).rpartition(b"\n")
+        if len(self._held) > LARGEST_ANSWER:
+            raise ProviderBroken("a line that is too long")
+        return b"".join([restore_body(line, self._restore) for line in (whole + mark).splitlines(keepends=True)])
+
+    def finish(self) -> bytes:
+        """What is left."""
+        return restore_body(self._held, self._restore)
 
 
 class _Restoring:
