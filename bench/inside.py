@@ -222,7 +222,7 @@ def main() -> None:
     for name in options.sets:
         with composed(name) as gateway:
             found[name] = uvloop.run(measure(gateway, options, 200 if name == "plain" else options.size))
-        print(json.dumps({name: {"min": round(min(found[name]), 1), "all": [round(x, 1) for x in found[name]]}}))
+        print(json.dumps({name: {"min": round(min(found[name]), 2), "all": [round(x, 1) for x in found[name]]}}))
 
 
 if __name__ == "__main__":

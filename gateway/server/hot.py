@@ -25,6 +25,7 @@ from gateway.server.shared import Limits
 AHEAD = 64 << 10  # bytes that a client may send of requests that must wait for their turn
 _FIRST: Mapping[int, str] = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n" for one in http.HTTPStatus}
 _BODILESS = (204, 304)
+_SIZES = [b"%x\r\n" % size for size in range(1024)]  # of pieces: to format one takes longer than to find it
 
 # Serves a connection's exchanges, one after the other, until it is over. One task for all of them: to make one for
 # each, and to tell asyncio of it, costs more than most of what it does.
@@ -334,25 +335,23 @@ class HotExchange:
 
     async def write(self, data: bytes) -> None:
         """Returns when the client's buffer takes more. Raises ClientGone."""
-        transport = (connection := self._connection).transport
-        if transport is None or transport.is_closing():
-            raise ClientGone("the connection is closed")
-        transport.write(self._framed(data))
-        if connection.drained() is not None:
-            await self._until_drained()
+        if (wait := self._write(self._framed(data))) is not None:
+            await wait
 
     def _framed(self, data: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
     def put(self) -> Callable[[bytes], bool]:
         """What writes without waiting."""
-        connection, chunked = self._connection, self._chunked
+        connection, chunked, sizes = self._connection, self._chunked, _SIZES
 
         def write(data: bytes) -> bool:
-            transport = connection.transport
+            transport, size = connection.transport, len(data)
             if transport is None or transport.is_closing():
                 raise ClientGone("the connection is closed")
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            if chunked:
+                data = (sizes[size] if size < 1024 else b"%x\r\n" % size) + data + b"\r\n"
+            transport.write(data)
             return connection._drained is None  # noqa: SLF001  # as `drained()` says
 
         return write

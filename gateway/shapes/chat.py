@@ -141,13 +141,15 @@ class ChatMeter(Meter):
 
     def read(self, data: bytes) -> bool:
         """One chunk."""
-        chunk = _chunk.decode(data)
+        chunk, pieces = _chunk.decode(data), self.passed.pieces
         if self.response_id is None:
             self.call_it(chunk.id, chunk.model)
         for choice in chunk.choices or ():
             if (delta := choice.delta) is not None:
                 if (content := delta.content) and type(content) is str:
-                    self.passed.add(content.encode())  # msgspec gives no lone surrogates
+                    pieces.append(content)  # msgspec gives no lone surrogates
+                    if len(pieces) > self.passed.waiting:
+                        self.passed.gather()
                 elif content:
                     self._count_parts(content)
                 if other := delta.reasoning_content or delta.reasoning or delta.refusal:
@@ -161,7 +163,10 @@ class ChatMeter(Meter):
         if chunk.error is not _ABSENT and bytes(chunk.error) not in _NOTHING:
             self.error = True
         usage = chunk.usage
-        if usage is _ABSENT or usage == _NULL or (told := bytes(usage)) in _NOTHING:  # as it mostly is
+        return True if usage is _ABSENT or usage == _NULL else self._used(chunk)  # as it mostly is
+
+    def _used(self, chunk: _Chunk) -> bool:
+        if (told := bytes(chunk.usage)) in _NOTHING:
             return True
         self.use(credible_usage(told))
         return not self._strip or bool(chunk.choices) or self.error

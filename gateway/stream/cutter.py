@@ -55,7 +55,8 @@ class Cutter:
     ) -> None:  # fmt: skip
         self.denial: Denial | None = None
         self.passed = 0  # tokens of output that went on, at most
-        self.text = meter.passed.running = RunningText()
+        self.text = RunningText()
+        meter.passed.follow(self.text)
         self.terminator = terminator
         self.tail = Tail(self, meter)
         self._line, self._grow, self._count, self._meter, self._most = line, grow, count, meter, most

@@ -18,6 +18,7 @@ from gateway.tokens.passed import Passed
 ABSURD = 1_000_000_000  # tokens; no model has read or written that many in one exchange
 BYTES_PER_TOKEN = 4  # of our own count of text that no provider counted; rough, and said so (`basis`)
 LONGEST_NAME = 200  # characters of an id or a model's name that go into a record
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # of data that is not what it should be
 
 
 class StreamFilter(Protocol):
@@ -52,13 +53,17 @@ class Meter:
         """Take notes of one event's data; whether it goes on to the client."""
         try:
             return self.read(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            if data.startswith(b"[DONE]"):  # is no JSON
-                self.ended = True
-            else:
-                self.flag("unreadable_chunk")
-                self.passed.add(data)
-            return True
+        except UNREADABLE:
+            return self.unread(data)
+
+    def unread(self, data: bytes) -> bool:
+        """`note` of what cannot be read."""
+        if data.startswith(b"[DONE]"):  # is no JSON
+            self.ended = True
+        else:
+            self.flag("unreadable_chunk")
+            self.passed.add(data)
+        return True
 
     def read(self, data: bytes) -> bool:
         """`note` of a shape's own events. Raises MsgspecError, UnicodeDecodeError or RecursionError where it cannot be
@@ -73,7 +78,7 @@ class Meter:
 
     def output_tokens(self) -> int:
         """Our own rough count of the text that passed."""
-        return -(-self.passed.bytes // BYTES_PER_TOKEN)
+        return -(-self.passed.size // BYTES_PER_TOKEN)
 
     def count(self, text: str | bytes | None) -> None:
         """Text that passes."""

@@ -24,11 +24,11 @@ async def recount(exchange: Exchange, counting: Counting) -> None:
     if used is None or used.basis is not Basis.COUNTED or ask is None or exchange.reservation is None:
         return
     model = exchange.attempt.model if exchange.attempt is not None else ask.model
-    if passed is not None and passed.bytes:
+    if passed is not None and passed.size:
         reply = await counting.text(bytes(passed.text), model)
         if reply is None:
             return
-        tokens = -(-reply.tokens * passed.bytes // max(1, len(passed.text)))  # in proportion, where not all was kept
+        tokens = -(-reply.tokens * passed.size // max(1, len(passed.text)))  # in proportion, where not all was kept
         used = structs.replace(used, output_tokens=tokens)
         exchange.counted_by = reply.by
     estimate = exchange.reservation.estimate

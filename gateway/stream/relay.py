@@ -323,7 +323,7 @@ def _used_by_whole(exchange: Exchange, shape: Shape, said: Said, body: bytes) ->
     if not shape.default_output:
         return counted(exchange, 0)
     exchange.passed = said_in(body)
-    return counted(exchange, -(-exchange.passed.bytes // BYTES_PER_TOKEN))
+    return counted(exchange, -(-exchange.passed.size // BYTES_PER_TOKEN))
 
 
 def _used_by_stream(exchange: Exchange, meter: Meter) -> Usage:

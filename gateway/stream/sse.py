@@ -91,10 +91,8 @@ class Decoder:
         one (one event may have its name before that). None: it is something else, or the end of an event; `feed` it."""
         if self._buffer or not self._started or 13 in data:  # a CR; of one byte as a number, `in` takes a twentieth
             return None
-        event = data.removesuffix(b"\n\n")
-        if 10 not in event:  # one of one line, as they mostly come
-            line = event.removeprefix(b"data: ")
-            return [line] if len(line) == len(data) - 8 else None
+        if data[:6] == b"data: " and data[-2:] == b"\n\n" and 10 not in (line := data[6:-2]):
+            return [line]  # one of one line, as they mostly come
         lines = data.split(b"\n")
         if len(lines) == 4 and lines[0].startswith(b"event: "):
             del lines[0]

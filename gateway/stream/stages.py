@@ -8,7 +8,7 @@ from gateway.errors import Failure
 from gateway.redaction.restore import RestoreFilter
 from gateway.redaction.safe import SafeRequest
 from gateway.shapes.shape import Shape
-from gateway.stream.filters import Meter, StreamFilter
+from gateway.stream.filters import UNREADABLE, Meter, StreamFilter
 from gateway.stream.incoming import Incoming
 from gateway.stream.sse import Event
 
@@ -83,7 +83,7 @@ def passage(
 ) -> Callable[[bytes], bool]:  # fmt: skip
     """The way of a piece, from the provider's bytes to the client's, for as long as nothing on it waits: what
     `Upstream.flow` calls. False: the client takes no more for now. Raises ProviderBroken, ClientGone."""
-    plain, note, looks = incoming.plain, meter.note, stages.looks
+    plain, read, looks = incoming.plain, meter.read, stages.looks
 
     def take(data: bytes) -> bool:
         lines = plain(data)
@@ -92,8 +92,12 @@ def passage(
             return not out or put(out)
         # As it mostly is: whole events that pass as they came, unless the client did not ask for one.
         if len(lines) == 1:
-            return not note(lines[0]) or put(data)
-        kept = [line for line in lines if note(line)]
+            try:
+                goes_on = read(lines[0])
+            except UNREADABLE:
+                goes_on = meter.unread(lines[0])
+            return not goes_on or put(data)
+        kept = [line for line in lines if meter.note(line)]
         return not kept or put(data if len(kept) == len(lines) else b"".join([b"data: %b\n\n" % line for line in kept]))
 
     return take

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.tokens.running import RunningText
 
+WAITING = 63  # pieces of some bytes each
 KEPT = 16 << 10  # bytes of a reply that are kept, some 4,000 tokens; the rest is counted in proportion
 _SAID = frozenset(
     ("content", "text", "refusal", "reasoning", "reasoning_content", "thinking", "arguments", "input", "partial_json")
@@ -17,23 +18,54 @@ _DEEPEST = 50  # levels of lists and objects
 
 
 class Passed:
-    """Text as it passes: all its bytes are counted, the first of them are kept. `running` gets all of it, where
-    somebody must know at any time how many tokens it has at most."""
+    """Text as it passes: all its bytes are counted, the first of them are kept. What is said of it piece by piece is
+    encoded for many pieces at once, or when somebody asks: mostly the provider counts, and nobody does."""
 
-    __slots__ = ("bytes", "running", "text")
+    __slots__ = ("_running", "_size", "_text", "pieces", "waiting")
 
     def __init__(self) -> None:
-        self.bytes = 0
-        self.text = bytearray()
-        self.running: RunningText | None = None
+        self._size = 0
+        self._text = bytearray()
+        self._running: RunningText | None = None
+        self.pieces: list[str] = []
+        self.waiting = WAITING  # pieces that may wait
 
     def add(self, text: bytes) -> None:
-        """More of it."""
-        self.bytes += len(text)
-        if self.running is not None:
-            self.running.feed(text)
-        if (room := KEPT - len(self.text)) > 0:
-            self.text += text if len(text) <= room else text[:room]
+        """More of it, in UTF-8."""
+        if self.pieces:
+            self.gather()
+        self._add(text)
+
+    def gather(self) -> None:
+        """Take in the pieces, in which no surrogate may be alone."""
+        text = "".join(self.pieces)
+        self.pieces.clear()
+        self._add(text.encode())
+
+    def follow(self, running: RunningText) -> None:
+        """From now on `running` gets all of it at once, for somebody who must know how many tokens it has at most."""
+        self._running, self.waiting = running, 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes passed."""
+        if self.pieces:
+            self.gather()
+        return self._size
+
+    @property
+    def text(self) -> bytearray:
+        """The first of them."""
+        if self.pieces:
+            self.gather()
+        return self._text
+
+    def _add(self, text: bytes) -> None:
+        self._size += len(text)
+        if self._running is not None:
+            self._running.feed(text)
+        if (room := KEPT - len(self._text)) > 0:
+            self._text += text if len(text) <= room else text[:room]
 
 
 def said_in(answer: bytes) -> Passed:

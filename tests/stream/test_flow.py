@@ -124,7 +124,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_piece() -> None:
     with pytest.raises(ClientGone):
         await stream.over
     assert stream.client.got == b""
-    assert stream.meter.passed.bytes == 4, "what the provider has said of the first is counted; the second is nobody's"
+    assert stream.meter.passed.size == 4, "what the provider has said of the first is counted; the second is nobody's"
 
 
 async def test_a_client_that_leaves_while_it_takes_no_more() -> None:

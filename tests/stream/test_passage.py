@@ -44,7 +44,7 @@ class Way:
 def seen(meter: Meter) -> tuple[object, ...]:
     return (
         meter.usage, meter.input_tokens, meter.error, meter.ended, meter.response_id, meter.model, meter.finish_reasons,
-        meter.flags, meter.passed.bytes, bytes(meter.passed.text),
+        meter.flags, meter.passed.size, bytes(meter.passed.text),
     )  # fmt: skip
 
 
@@ -192,4 +192,4 @@ def test_a_client_that_is_gone() -> None:
     take = passage(way.incoming, way.meter, way.stages, put)
     with pytest.raises(ClientGone):
         take(b"data: %b\n\n" % delta("a"))
-    assert way.meter.passed.bytes == 1, "the provider has said it"
+    assert way.meter.passed.size == 1, "the provider has said it"

@@ -161,7 +161,28 @@ def test_of_a_long_reply_the_beginning_is_kept() -> None:
     passed = Passed()
     for _ in range(100):
         passed.add(b"x" * 1000)
-    assert (passed.bytes, len(passed.text)) == (100_000, KEPT)
+    assert (passed.size, len(passed.text)) == (100_000, KEPT)
+
+
+@given(st.lists(st.one_of(st.text(alphabet="aé€😀", max_size=5), st.binary(max_size=5)), max_size=200), st.booleans())
+def test_pieces_are_what_they_would_be_one_by_one(said: list[str | bytes], followed: bool) -> None:
+    passed, running = Passed(), RunningText()
+    if followed:
+        passed.follow(running)
+    whole = b""
+    for one in said:
+        if isinstance(one, bytes):
+            passed.add(one)
+            whole += one
+            continue
+        passed.pieces.append(one)
+        whole += one.encode()
+        if len(passed.pieces) > passed.waiting:
+            passed.gather()
+        assert len(passed.pieces) <= passed.waiting
+        assert not followed or running.bytes == len(whole)
+    assert (passed.size, bytes(passed.text)) == (len(whole), whole)
+    assert not followed or running.take() == whole
 
 
 @pytest.mark.parametrize(
@@ -182,4 +203,4 @@ def test_the_text_of_a_whole_answer(answer: dict[str, object], text: bytes) -> N
 
 
 def test_an_answer_that_is_no_json_said_nothing() -> None:
-    assert said_in(b"<html>").bytes == 0
+    assert said_in(b"<html>").size == 0
