@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -241,10 +242,10 @@ class Gateway:
             return Echo(name)
         address = one.address
         assert address is not None  # noqa: S101  # INVARIANT: the settings give one to every kind but echo
-        within = Within(**one.timeouts.model_dump())
+        within = Within(**asdict(one.timeouts))
         return provider(
             one.kind, name, address, _credentials(one), self._transport, within,
-            speaks=one.speaks, api_version=one.api_version, auth=one.auth, region=one.region, project=one.project,
+            speaks=one.spoken, api_version=one.api_version, auth=one.auth, region=one.region, project=one.project,
             application=one.application,
         )  # fmt: skip
 

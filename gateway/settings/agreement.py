@@ -155,7 +155,7 @@ def _provider(at: Loc, provider: Provider) -> Iterator[Disagreement]:
         )
     yield from _clouds(at, provider)
     yield from _shown(at, provider)
-    if provider.kind is not Kind.OPENAI and "speaks" in provider.model_fields_set:
+    if provider.kind is not Kind.OPENAI and provider.speaks is not None:
         yield _one((*at, "speaks"), f"{path}.speaks is set, and kind {provider.kind} says that itself", "nothing here")
     if provider.api_key is not None and provider.credentials:
         yield _one((*at, "api_key"), f"{path} has api_key and credentials", "one of the two", (*at, "credentials"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_type_hints
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic import Field, ValidationError, create_model
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import gateway
 from gateway.policy.compiled import ProviderFacts
@@ -146,18 +146,8 @@ class _Reading:
                     return None
 
     def _validated(self) -> Settings:
-        values = (self.in_environment, self.in_file)
-
-        class Checked(Settings):
-            """Settings from these sources, the first counting above the second."""
-
-            @classmethod
-            def settings_customise_sources(
-                cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
-            ) -> tuple[PydanticBaseSettingsSource, ...]:
-                return tuple(Fixed(settings_cls, one) for one in values)
-
-        return Checked()
+        checked = _checking((self.in_environment, self.in_file))()
+        return Settings(**{one.name: getattr(checked, f"{one.name}_") for one in fields(Settings)})
 
     def _prune(self, loc: Loc) -> bool:
         """Take a value out, if it is there; of an array all, since the others' numbers would change."""
@@ -174,6 +164,29 @@ class _Reading:
                     del table[loc[-1]]
                     found = True
         return found
+
+
+def _checking(values: tuple[dict[str, Any], ...]) -> type[BaseSettings]:
+    """What checks settings from these sources, the first counting above the second. Its own fields have a `_` behind
+    their names, since methods of pydantic's have some of the names."""
+
+    class Sources(BaseSettings):
+        """Nothing but what is passed in."""
+
+        model_config = SettingsConfigDict(extra="forbid", hide_input_in_errors=True)
+
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(Fixed(settings_cls, one) for one in values)
+
+    hints = get_type_hints(Settings, include_extras=True)
+    defined: dict[str, Any] = {}
+    for one in fields(Settings):
+        default = {"default": one.default} if one.default is not MISSING else {"default_factory": one.default_factory}
+        defined[f"{one.name}_"] = (hints[one.name], Field(alias=one.name, **default))
+    return create_model("Checked", __base__=Sources, **defined)
 
 
 def _document(path: Path | None) -> tuple[Document | None, list[Mistake]]:

@@ -1,36 +1,27 @@
 """The shape of config.toml, declared once: every table, every setting, its default and what it may be.
 
 Defaults are those of one process on one machine. A description is what `docs/configuration.md` and the messages
-about mistakes rest on. Values are immutable; `load.py` makes them.
+about mistakes rest on. Values are immutable; `load.py` makes them, with pydantic, of which nothing is needed here: what
+serves gets its settings from a process that has checked them (`crossing.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, TypeVar
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapSerializer
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing import Annotated, Any, ClassVar
 
 from gateway.identity.admin import AdminToken, Role
 from gateway.limits.redis_url import Tls
 from gateway.policy.compiled import ProviderFacts
 from gateway.providers.credentials import Application, lines_of
 from gateway.settings import kinds
-from gateway.settings.kinds import choice, integer, number
+from gateway.settings.kinds import Named, choice, integer, number
 from gateway.settings.secret import Secret, SecretUnavailable
-
-V = TypeVar("V")
-# A table of free names. Read-only once it is checked.
-Named = Annotated[
-    Mapping[str, V],
-    AfterValidator(lambda table: MappingProxyType(dict(table))),
-    WrapSerializer(lambda table, inner: inner(dict(table))),
-]
 
 MIB = 1 << 20
 LONGEST = 24 * 3600.0  # seconds; more is a slip of the pen
@@ -97,12 +88,17 @@ class Format(StrEnum):
     CONSOLE = "console"
 
 
-class Table(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
     """A table whose keys are all known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # pydantic's `ConfigDict`, of a dataclass
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"extra": "forbid", "hide_input_in_errors": True}
+    )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server(Table):
     """The listener that applications call."""
 
@@ -120,6 +116,7 @@ class Server(Table):
     fast_paths: Annotated[bool, kinds.FLAG] = True  # False: documented APIs of the libraries alone; slower
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health(Table):
     """/livez /readyz /startupz /metrics: no credential, nothing secret."""
 
@@ -127,30 +124,34 @@ class Health(Table):
     port: Annotated[int, integer(0, 65535)] = 9090
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Token(Table):
     """One admin token: its hash, and what it is for."""
 
-    hash: Annotated[bytes, kinds.HASH] = Field(repr=False)
+    hash: Annotated[bytes, kinds.HASH] = field(repr=False)
     role: Annotated[Role, choice(Role)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Admin(Table):
     """Everything that shows or changes; off until switched on."""
 
     enabled: Annotated[bool, kinds.FLAG] = False
     host: Annotated[str, kinds.TEXT] = "127.0.0.1"
     port: Annotated[int, integer(0, 65535)] = 9091
-    tokens: Named[Token] = Field(default_factory=dict, validate_default=True)
+    tokens: Named[Token] = field(default_factory=lambda: MappingProxyType({}))
 
     def credentials(self) -> tuple[AdminToken, ...]:
         """The tokens as `identity/admin.py` compares them."""
         return tuple(AdminToken(name, token.hash, token.role) for name, token in self.tokens.items())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets(Table):
     master: Annotated[Secret | None, kinds.SECRET] = None  # placeholders, caches and captures derive their keys of it
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OnFailure(Table):
     """`fraction` of each limit, shared by the known processes, for `seconds` (mode bounded)."""
 
@@ -159,6 +160,7 @@ class OnFailure(Table):
     seconds: Annotated[float, number(0, LONGEST)] = 60.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreTls(Table):
     """What a TLS connection to the store needs beyond the system's authorities: PEM files."""
 
@@ -171,15 +173,16 @@ class StoreTls(Table):
         return Tls(*(None if path is None else str(path) for path in (self.ca, self.certificate, self.key)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Store(Table):
     """Where limits are counted."""
 
     url: Annotated[str, kinds.STORE_URL] = "memory://"
     password: Annotated[Secret | None, kinds.SECRET] = None
     sentinel_password: Annotated[Secret | None, kinds.SECRET] = None  # the Sentinels' own, where they ask for one
-    tls: StoreTls = Field(default_factory=StoreTls)
+    tls: StoreTls = field(default_factory=StoreTls)
     call_seconds: Annotated[float, number(0, 60)] = 0.05  # for one call; then `on_failure`
-    on_failure: OnFailure = Field(default_factory=OnFailure)
+    on_failure: OnFailure = field(default_factory=OnFailure)
     journal: Annotated[Path | None, kinds.PATH] = None  # refused: not there yet
 
     @property
@@ -188,6 +191,7 @@ class Store(Table):
         return self.url == "memory://"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policies(Table):
     path: Annotated[Path | None, kinds.PATH] = None  # None: `load` says which
     state: Annotated[Path | None, kinds.PATH] = (
@@ -195,17 +199,20 @@ class Policies(Table):
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens(Table):
     """What tokens are counted with."""
 
     ranks: Annotated[Path | None, kinds.PATH] = None  # folder of rank files (`gateway tokenizers`)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log(Table):
     level: Annotated[Level, choice(Level)] = Level.INFO
     format: Annotated[Format, choice(Format)] = Format.AUTO
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts(Table):
     """Seconds, towards a provider (design: routing)."""
 
@@ -215,6 +222,7 @@ class Timeouts(Table):
     total: Annotated[float, number(0, LONGEST)] = 600.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Keyed(Table):
     """What a provider is shown. With an `access_key_id`, `api_key` is AWS's secret access key; `session_token` belongs
     to those that are lent for a time."""
@@ -232,6 +240,7 @@ class Keyed(Table):
         return lines_of(self.access_key_id.read(), key, token)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credential(Keyed):
     """One of several keys of a provider; `tenants` (all, if empty) may be served by it, `weight` shares the calls."""
 
@@ -241,6 +250,7 @@ class Credential(Keyed):
     weight: Annotated[int, integer(1, 1_000_000)] = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider(Keyed):
     """One upstream."""
 
@@ -248,9 +258,9 @@ class Provider(Keyed):
     base_url: Annotated[str | None, kinds.BASE_URL] = None
     credentials: Annotated[tuple[Credential, ...], kinds.ARRAY] = ()
     optional: Annotated[bool, kinds.FLAG] = False
-    labels: Named[Annotated[str, kinds.TEXT]] = Field(default_factory=dict, validate_default=True)
-    timeouts: Timeouts = Field(default_factory=Timeouts)
-    speaks: Annotated[tuple[Annotated[Speaks, choice(Speaks)], ...], kinds.ARRAY] = (Speaks.CHAT, Speaks.RESPONSES)
+    labels: Named[Annotated[str, kinds.TEXT]] = field(default_factory=lambda: MappingProxyType({}))
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    speaks: Annotated[tuple[Annotated[Speaks, choice(Speaks)], ...] | None, kinds.ARRAY] = None  # None: `spoken`
     api_version: Annotated[str | None, kinds.TEXT] = None  # Azure's; without it: the v1 API
     auth: Annotated[Auth, choice(Auth)] = Auth.KEY  # Azure's, and Google's workload
     tenant_id: Annotated[str | None, kinds.TEXT] = None  # Entra's, and so are the next three
@@ -270,6 +280,11 @@ class Provider(Keyed):
         if self.base_url is None and self.kind is Kind.VERTEX and self.region is not None:
             return f"https://{'' if self.region == 'global' else f'{self.region}-'}aiplatform.googleapis.com/v1"
         return self.base_url or ADDRESSES.get(self.kind)
+
+    @property
+    def spoken(self) -> tuple[Speaks, ...]:
+        """What a server with OpenAI's dialect takes itself."""
+        return self.speaks if self.speaks is not None else (Speaks.CHAT, Speaks.RESPONSES)
 
     @property
     def application(self) -> Application | None:
@@ -298,36 +313,22 @@ class Provider(Keyed):
         return reasons[0] if len(reasons) == len(keys) else None
 
 
-class Settings(BaseSettings):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Table):
     """config.toml and the GATEWAY_* environment, checked."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    # `schema` would shadow a method of pydantic's; the version of this file's shape
-    schema_version: Annotated[int, integer(1, 1)] = Field(default=1, alias="schema")
-    server: Server = Field(default_factory=Server)
-    health: Health = Field(default_factory=Health)
-    admin: Admin = Field(default_factory=Admin)
-    secrets: Secrets = Field(default_factory=Secrets)
-    store: Store = Field(default_factory=Store)
-    policies: Policies = Field(default_factory=Policies)
-    tokens: Tokens = Field(default_factory=Tokens)
-    log: Log = Field(default_factory=Log)
-    providers: Named[Provider] = Field(
-        default_factory=lambda: {"echo": Provider(kind=Kind.ECHO)}, validate_default=True
+    schema: Annotated[int, integer(1, 1)] = 1  # the version of this file's shape
+    server: Server = field(default_factory=Server)
+    health: Health = field(default_factory=Health)
+    admin: Admin = field(default_factory=Admin)
+    secrets: Secrets = field(default_factory=Secrets)
+    store: Store = field(default_factory=Store)
+    policies: Policies = field(default_factory=Policies)
+    tokens: Tokens = field(default_factory=Tokens)
+    log: Log = field(default_factory=Log)
+    providers: Named[Provider] = field(
+        default_factory=lambda: MappingProxyType({"echo": Provider(kind=Kind.ECHO)})
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Nothing but what is passed in: `load.py` adds the file and the environment that it was given."""
-        return (init_settings,)
 
     @property
     def demo(self) -> bool:

@@ -90,7 +90,6 @@ def test_settings_show_references_and_never_values(tmp_path: Path) -> None:
     shown = (
         repr(settings),
         str(settings),
-        f"{settings.model_dump()}",
         repr(key),
         f"{key}",
         f"{settings.provider_facts()}",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import FrozenInstanceError
+from operator import attrgetter
 from pathlib import Path
 
-import pydantic
 import pytest
 
 from gateway.settings.faults import every_setting
@@ -33,14 +34,11 @@ def test_every_setting_is_documented_and_nothing_else_is() -> None:
 def test_the_documented_defaults_are_the_defaults() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     rows = re.findall(r"^\| `([a-z_.]+)` \| `([^`=]+)` \|", text, re.MULTILINE)
-    settings = Settings().model_dump(mode="python", by_alias=True)
     assert len(rows) > 15
     for name, default in rows:
         if name == "policies.path":
             continue  # beside the settings file, or what is shipped
-        value = settings
-        for part in name.split("."):
-            value = value[part]
+        value = attrgetter(name)(Settings())
         shown = (
             f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value).lower()
         )
@@ -93,9 +91,9 @@ def test_a_demo_key_only_where_nothing_is_at_stake(tmp_path: Path, host: str, st
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "")
-    with pytest.raises(pydantic.ValidationError):
+    with pytest.raises(FrozenInstanceError):
         settings.server.port = 1  # type: ignore[misc]  # what the test is about
-    with pytest.raises(pydantic.ValidationError):
+    with pytest.raises(FrozenInstanceError):
         settings.store = settings.store  # type: ignore[misc]  # what the test is about
     with pytest.raises(TypeError):
         settings.providers["x"] = settings.providers["echo"]  # type: ignore[index]  # what the test is about
