@@ -12,7 +12,6 @@ from typing import NoReturn
 import click
 
 from gateway.policy.compiled import PolicySet, ProviderFacts
-from gateway.settings.load import load
 from gateway.settings.model import Settings
 from gateway.toml import Mistake
 
@@ -46,6 +45,8 @@ def refuse(mistakes: Iterable[Mistake]) -> NoReturn:
 
 def open_settings(config: Path | None) -> Settings:
     """The settings; a command that needs them ends here where there is a mistake."""
+    from gateway.settings.load import load  # noqa: PLC0415  # `serve` has this done in a process that ends
+
     settings, mistakes = load(config, os.environ)
     if settings is None:
         refuse(mistakes)
@@ -54,8 +55,8 @@ def open_settings(config: Path | None) -> Settings:
 
 def read_policy_set(folder: Path, providers: Mapping[str, ProviderFacts]) -> Opened:
     """The policies of a folder."""
-    from gateway.policy import files as reading  # noqa: PLC0415  # `serve` has this done in a process that ends, and
-    from gateway.policy.compile import compile_policies  # noqa: PLC0415  # need not hold what it takes
+    from gateway.policy import files as reading  # noqa: PLC0415  # as above
+    from gateway.policy.compile import compile_policies  # noqa: PLC0415  # as above
 
     try:
         files = reading.load(folder)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
-from gateway.cli.opening import CONFIG, open_settings
-from gateway.policy.apart import Apart
+from gateway.cli.beginning import Beginning
+from gateway.cli.opening import CONFIG
 from gateway.settings.model import Format
-from gateway.settings.orders import order_of
 
 # Python's process that cleans up after one that was killed says so on its standard error, which is ours, and is no
 # JSON. It takes over how its parent was started; this says nothing to the process itself.
@@ -27,31 +25,29 @@ def serve(config: Path | None, part: str | None) -> None:
     With `server.workers` above 1, SIGUSR2 puts new worker processes in the place of the old, one after the other.
     """
     sys.warnoptions.append(QUIET)
-    settings = open_settings(config)
-    console = settings.log.format is Format.CONSOLE or (settings.log.format is Format.AUTO and sys.stdout.isatty())
-    supervises = part is None and settings.server.workers > 1
-    # The policies are read, by a process that has begun here, while this one imports what serves.
-    begun = None if supervises else Apart(order_of(settings, os.environ))
+    # Settings are checked and policies read, by a process that has begun here, while this one imports what serves.
+    begun = Beginning(config, worker=part is not None)
     try:
         _without_rich()
+        from gateway.cli.alone import alone  # noqa: PLC0415  # as said above
         from gateway.telemetry.logs import set_up  # noqa: PLC0415  # as said above
 
+        settings = begun.settings()
+        console = settings.log.format is Format.CONSOLE or (settings.log.format is Format.AUTO and sys.stdout.isatty())
         set_up(settings.log.level, "console" if console else "json")
-        if begun is None:
-            from gateway.cli.workers import supervise  # noqa: PLC0415  # not what a single process needs
-
-            raise SystemExit(supervise(settings, config))
         if part is not None:
             from gateway.cli.workers import work  # noqa: PLC0415  # not what a single process needs
 
-            work(settings, part, begun, console=console)
-        else:
-            from gateway.cli.alone import alone  # noqa: PLC0415  # as said above
+            work(settings, part, begun.policies, console=console)
+        elif settings.server.workers > 1:
+            from gateway.cli.workers import supervise  # noqa: PLC0415  # not what a single process needs
 
-            alone(settings, begun, console=console)
+            begun.policies.give_up()
+            raise SystemExit(supervise(settings, config))
+        else:
+            alone(settings, begun.policies, console=console)
     finally:
-        if begun is not None:
-            begun.give_up()  # unless it has ended, as it should have
+        begun.policies.give_up()  # unless it has ended, as it should have
 
 
 def _without_rich() -> None:

@@ -12,27 +12,37 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import gateway
 from gateway.policy.frames import LENGTH, Unpacking
-from gateway.policy.orders import Order, Reading
+from gateway.policy.orders import Reading
 from gateway.toml import Mistake
 
 LONGEST = 300.0  # seconds for a reading while requests are served
 SLICE = 0.002  # seconds for which the event loop is held at a time
 # The same gateway, whatever the working directory holds.
-PROGRAM = "import sys; sys.path.insert(0, {!r}); from gateway.policy.compiling import main; main()"
+PROGRAM = "import sys; sys.path.insert(0, {!r}); from {} import main; main()"
+
+
+class Ordered(Protocol):
+    """What can be ordered: it is pickled."""
+
+    @property
+    def directory(self) -> Path: ...
 
 
 class Apart:
-    """One reading that has begun. `Apart(order)` starts the process; then `finish` or `finished`, or `give_up`."""
+    """One reading that has begun. `Apart(order)` starts the process; then `finish` or `finished`, or `give_up`.
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    `program` is the module that carries the order out. What it says first, beyond the reading, is `frame`'s to take.
+    """
+
+    def __init__(self, order: Ordered, program: str = "gateway.policy.compiling") -> None:
+        self.directory = order.directory  # what a mistake is said at where the process says nothing
         home = str(Path(gateway.__file__).parents[1])
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter
-            [sys.executable, "-P", "-c", PROGRAM.format(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-P", "-c", PROGRAM.format(home, program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdin is not None  # noqa: S101  # INVARIANT: they are pipes
         assert self._process.stdout is not None  # noqa: S101  # as above
@@ -45,11 +55,15 @@ class Apart:
         """The process that reads."""
         return self._process.pid
 
+    def frame(self) -> bytes:
+        """Wait for the next piece of what it says; b"" where there is none."""
+        return self._out.read(_length(self._out.read(LENGTH)))
+
     def finish(self) -> Reading:
         """Wait for the reading; what is called from has nothing else to do."""
         unpacking = Unpacking()
         with self._out, _no_search_for_cycles():
-            while frame := self._out.read(_length(self._out.read(LENGTH))):
+            while frame := self.frame():
                 unpacking.feed(frame)
         return self._reading(unpacking, self._process.wait())
 
@@ -95,7 +109,7 @@ class Apart:
         if unpacking.reading is not None:
             return unpacking.reading
         how = "the process that reads them " + (f"ended with {code}" if code >= 0 else f"was ended by signal {-code}")
-        wrong = Mistake(str(self._order.directory), 0, f"cannot be compiled: {how}", "memory and time enough for it")
+        wrong = Mistake(str(self.directory), 0, f"cannot be compiled: {how}", "memory and time enough for it")
         return Reading(None, b"", (wrong,))
 
 

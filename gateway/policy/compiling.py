@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import traceback
+from typing import BinaryIO
 
 from gateway.policy.files import read
 from gateway.policy.frames import pack
@@ -19,11 +20,23 @@ KINDLY = 10  # added to its priority while requests are served: they come first
 
 def main() -> None:
     """Be that process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for who started this, and ends it
-    out = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
-    os.dup2(2, 1)  # whatever else is printed is no reading
+    out = opened()
     order = pickle.load(sys.stdin.buffer)  # noqa: S301  # of the process that started this one
     assert isinstance(order, Order)  # noqa: S101  # INVARIANT: `apart.py` sends nothing else
+    answer(order, out)
+    os._exit(0)  # to take many objects apart one by one would only take time
+
+
+def opened() -> BinaryIO:
+    """Where the reading goes. A terminal's interrupt is for who started this process, and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    os.dup2(2, 1)  # whatever else is printed is no reading
+    return out
+
+
+def answer(order: Order, out: BinaryIO) -> None:
+    """Carry out an order."""
     if not order.starts:
         os.nice(KINDLY)
     try:
@@ -33,12 +46,10 @@ def main() -> None:
         wrong = Mistake(str(order.directory), 0, "cannot be compiled: a fault of the gateway, its traceback is above")
         reading = Reading(None, b"", (wrong,))
     try:
-        for frame in pack(reading):
-            out.write(frame)
+        out.writelines(pack(reading))
         out.flush()
     except BrokenPipeError:
         pass  # who asked has gone
-    os._exit(0)  # to take many objects apart one by one would only take time
 
 
 if __name__ == "__main__":

@@ -100,7 +100,12 @@ def _called(value: object) -> object:
 def _frame(kind: str, value: object, common: dict[object, int]) -> bytes:
     out = io.BytesIO()
     _Pickler(out, common).dump((kind, value))
-    return out.tell().to_bytes(LENGTH, "big") + out.getvalue()
+    return framed(out.getvalue())
+
+
+def framed(data: bytes) -> bytes:
+    """With its length."""
+    return len(data).to_bytes(LENGTH, "big") + data
 
 
 _COMMON = (str, frozenset, ScopeTemplate, RedactionProfile, RequestRules)

@@ -12,7 +12,6 @@ from gateway.settings.kinds import Wrong, suggestion
 from gateway.settings.model import Settings, Table
 from gateway.settings.sources import Loc
 
-
 # What pydantic says of a key that nobody knows: of the settings, and of a table.
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 

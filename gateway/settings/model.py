@@ -326,9 +326,7 @@ class Settings(Table):
     policies: Policies = field(default_factory=Policies)
     tokens: Tokens = field(default_factory=Tokens)
     log: Log = field(default_factory=Log)
-    providers: Named[Provider] = field(
-        default_factory=lambda: MappingProxyType({"echo": Provider(kind=Kind.ECHO)})
-    )
+    providers: Named[Provider] = field(default_factory=lambda: MappingProxyType({"echo": Provider(kind=Kind.ECHO)}))
 
     @property
     def demo(self) -> bool:

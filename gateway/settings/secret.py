@@ -19,7 +19,7 @@ class Secret:
     """What is behind a reference. `read` costs one dictionary look-up, or one `stat` for a file, which is read again
     when it has changed (a mounted Kubernetes secret that was rotated)."""
 
-    __slots__ = ("_environ", "_path", "_stamp", "_value", "reference")
+    __slots__ = ("_base", "_environ", "_path", "_stamp", "_value", "reference")
 
     def __init__(self, reference: str, environ: Mapping[str, str], base: Path) -> None:
         """`base` is the folder that a relative PATH starts from. Raises ValueError where it is no reference; its
@@ -29,6 +29,7 @@ class Secret:
             raise ValueError(ALLOWED)
         self.reference = reference
         self._environ = environ
+        self._base = base
         self._path = base / rest if kind == "file" else None
         self._stamp: tuple[int, int, int] | None = None
         self._value = ""
@@ -64,6 +65,10 @@ class Secret:
 
     def __repr__(self) -> str:
         return f"Secret({self.reference})"
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str, Mapping[str, str], Path]]:
+        """Never the value: it is read again."""
+        return Secret, (self.reference, self._environ, self._base)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and (self.reference, self._path) == (other.reference, other._path)
