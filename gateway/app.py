@@ -39,7 +39,7 @@ from gateway.providers.aiohttp_transport import AiohttpTransport
 from gateway.providers.credentials import Credential, Credentials
 from gateway.providers.echo import Echo
 from gateway.providers.kinds import provider
-from gateway.providers.lean_transport import LeanTransport
+from gateway.providers.lean_transport import LeanTransport, tls_context
 from gateway.providers.openai import Within
 from gateway.readiness import checks, tell
 from gateway.record import Record
@@ -235,7 +235,11 @@ class Gateway:
 
     def _open_transport(self) -> Transport:
         plain = AiohttpTransport()
-        return LeanTransport(self._clock, self._patience, plain) if self._settings.server.fast_paths else plain
+        if not self._settings.server.fast_paths:
+            return plain
+        addresses = [one.address or "" for one in self._settings.providers.values()]
+        tls = tls_context() if any(one.startswith("https:") for one in addresses) else None
+        return LeanTransport(self._clock, self._patience, plain, tls)
 
     def _provider(self, name: str, one: ProviderSettings) -> Provider:
         if one.kind is Kind.ECHO:

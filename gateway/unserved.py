@@ -6,7 +6,6 @@ nearly one of ours is taken for a slip, and only where policy does not open it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from urllib.parse import unquote
 
@@ -66,6 +65,8 @@ def _known(path: str) -> str | None:
 
 
 def _near(word: str, words: Iterable[str]) -> str | None:
+    import difflib  # noqa: PLC0415  # only where somebody mistyped
+
     return next(iter(difflib.get_close_matches(word[:SHOWN], sorted(words), n=1, cutoff=SIMILAR)), None)
 
 

@@ -23,13 +23,14 @@ KEPT = 1000  # addresses that are kept taken apart
 
 
 class LeanTransport:
-    """Keeps connections per origin. `plain` takes what does not fit here: bodies that stream."""
+    """Keeps connections per origin. `plain` takes what does not fit here: bodies that stream. `tls` is for https;
+    without one, one is made when it is first needed (15 ms, and a MB of authorities)."""
 
     def __init__(self, clock: Clock, patience: Patience, plain: Transport, tls: ssl.SSLContext | None = None) -> None:
         self._clock = clock
         self._patience = patience
         self._plain = plain
-        self._tls = tls or _tls()
+        self._tls = tls
         self._idle: dict[Origin, deque[Connection]] = {}
         self._open: set[Connection] = set()
         # By the identity of their fields, which providers make once; they are kept here, so that it stays theirs.
@@ -109,7 +110,9 @@ class LeanTransport:
 
     async def _connect(self, origin: Origin, seconds: float) -> Connection:
         loop = asyncio.get_running_loop()
-        tls = self._tls if origin.scheme == "https" else None
+        tls = None
+        if origin.scheme == "https":
+            tls = self._tls = self._tls or tls_context()
         factory = partial(Connection, origin, self, self._patience, self._clock)
         try:
             async with asyncio.timeout(seconds):
@@ -148,7 +151,8 @@ def _head(request: UpstreamRequest, host: str, target: str) -> bytes:
     return head + b"\r\n"
 
 
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
+    """What providers are trusted by: the system's authorities."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
