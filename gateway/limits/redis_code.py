@@ -106,6 +106,7 @@ class Keys:
     prefix: bytes
     before: bytes
     epoch: bytes
+    nobody: bytes  # the tombstone of no request, where the scripts for one have its own
     text: str  # `prefix` as text
     plans: dict[str, Plan] = field(default_factory=dict)  # by scope
     joined: dict[int, Plans] = field(default_factory=dict)  # by the identity of a request's scopes
@@ -196,10 +197,11 @@ def admission(
 ) -> tuple[int, bytes]:
     """Arguments of admit.lua behind its name, and how many there are. `given`: the time, where it is not Redis' own;
     `row` as `row_in` gives it."""
-    request, size = claim.request_id, _size(claim.request_id)
-    amounts = first = _amount(cut(claim.tokens)) + _amount(cut(claim.nano_usd))
+    request = claim.request_id
+    size = len(request) if request.isascii() else len(request.encode())
+    amounts = first = _amounts(claim.tokens, claim.nano_usd)
     if claim.first_tokens is not None or claim.first_nano_usd is not None:
-        first = "".join([_amount(cut(amount)) for amount in claim.first()])
+        first = _amounts(*claim.first())
     time = given.decode() if given else ""
     own = (
         f"${len(keys.prefix) + 2 + size}\r\n{keys.text}t:{request}\r\n{plans.text}${size}\r\n{request}\r\n{amounts}"
@@ -228,15 +230,14 @@ def closing_all(
 ) -> tuple[int, bytes]:
     """Arguments of settle_all.lua behind its name that settle leases which one `epoch` admitted, and how many there
     are. `plans`: of their scopes, each once; `closed`: request id, tokens, nano-USD and requests of each."""
-    # Nobody's tombstone stands where the scripts for one request have its own.
-    nobody = bulk(keys.prefix + b"t:")
-    own = bulk(given) + bulk(epoch.encode()) + bulk(msgspec.msgpack.encode(closed))
+    admitted, packed = epoch.encode(), msgspec.msgpack.encode(closed)
+    own = _THREE % (len(given), given, len(admitted), admitted, len(packed), packed)
     if len(plans) == 1:
         (one,) = plans
-        return 8 + one.count, b"".join((one.before, nobody, one.after, own))
+        return 8 + one.count, b"".join((one.before, keys.nobody, one.after, own))
     count, start = 4 + sum([one.count for one in plans]), len(keys.epoch)
     scopes = b"".join([one.after[start:] for one in plans])
-    return 4 + count, b"".join((bulk(b"%d" % count), keys.before, nobody, keys.epoch, scopes, own))
+    return 4 + count, b"".join((bulk(b"%d" % count), keys.before, keys.nobody, keys.epoch, scopes, own))
 
 
 def touching(keys: Keys, request_id: str, mode: bytes, given: bytes, scopes: Sequence[bytes] = ()) -> tuple[int, bytes]:
@@ -251,15 +252,12 @@ def touching(keys: Keys, request_id: str, mode: bytes, given: bytes, scopes: Seq
     return len(arguments), b"".join([bulk(one) for one in arguments])
 
 
-def _size(text: str) -> int:
-    """Its bytes."""
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _amount(amount: int) -> str:
-    """An amount as an argument in RESP."""
-    text = str(amount)
-    return f"${len(text)}\r\n{text}\r\n"
+def _amounts(tokens: int, nano_usd: int) -> str:
+    """Both as arguments in RESP, cut."""
+    if not 0 <= tokens <= LARGEST or not 0 <= nano_usd <= LARGEST:
+        tokens, nano_usd = cut(tokens), cut(nano_usd)
+    one, other = str(tokens), str(nano_usd)
+    return f"${len(one)}\r\n{one}\r\n${len(other)}\r\n{other}\r\n"
 
 
 def charged(charge: Charge) -> tuple[int, int, int]:
@@ -281,7 +279,7 @@ def keys_of(tenant: str, slot_of: Callable[[bytes], int] = lambda _: 0) -> Keys:
     """The hash tag holds a tenant's name percent-encoded, so that no name can leave it."""
     prefix = b"q:{" + quote(tenant, safe="").encode() + b"}:"
     before = bulk(prefix + b"lz") + bulk(prefix + b"lh")
-    return Keys(slot_of(prefix), prefix, before, bulk(prefix + b"e"), prefix.decode())
+    return Keys(slot_of(prefix), prefix, before, bulk(prefix + b"e"), bulk(prefix + b"t:"), prefix.decode())
 
 
 LEASE_MICROS = bulk(b"%d" % LEASE)
@@ -289,6 +287,7 @@ NOTHING = bulk(b"")
 FINAL = bulk(b"final") + LEASE_MICROS
 _KEPT = bulk(b"%d" % (TOMBSTONE // MICRO)) + bulk(b"%d" % (CANCELLED // MICRO))
 _ARGUMENT = b"$%d\r\n%b\r\n"
+_THREE = 3 * _ARGUMENT
 _OWN = b"$%d\r\n%bt:%b\r\n%b" + _ARGUMENT  # tombstone, epoch and scopes; request id
 _LEASE = LEASE_MICROS.decode()
 _CLOSING = _OWN + 4 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b"

@@ -95,7 +95,10 @@ class Settling:
                 groups[group] = [at]
         calls: list[Call] = []
         for (tenant, epoch), places in groups.items():
-            most = len(places) if len(places) <= FEW else _at_once([closed[at][0] for at in places])
+            if len(places) <= FEW:
+                calls.append(self._call(closed, tenant, epoch, places))
+                continue
+            most = _at_once([closed[at][0] for at in places])
             calls += [
                 self._call(closed, tenant, epoch, places[start : start + most]) for start in range(0, len(places), most)
             ]
