@@ -28,10 +28,10 @@ from gateway.limits.redis_code import (
     Script,
     admission,
     command,
+    expiring,
     keys_of,
     plans_of,
     row_in,
-    touching,
 )
 from gateway.limits.redis_dial import Dial, Secret
 from gateway.limits.redis_nodes import servers_of, slot_of
@@ -144,11 +144,8 @@ class RedisStore:
         return self._of(tenant).prefix + b"k:" + name.encode()
 
     async def renew(self, leases: Sequence[Lease]) -> None:
-        """All in one write to each server."""
-        replies = await asyncio.gather(*[self._renew(lease.claim) for lease in leases], return_exceptions=True)
-        for reply in replies:
-            if isinstance(reply, BaseException):
-                raise reply
+        """All in one write, in few calls for each tenant."""
+        await self._settling.renew(leases)
 
     async def sweep(self) -> int:
         """Every process sweeps; an expired lease is charged by whoever comes first. A part of the store that is away
@@ -259,10 +256,6 @@ class RedisStore:
         except ReplyError:  # it has not run; whoever asks again sees to what that means
             return await self._ask(slot, script, count, keyed)
 
-    async def _renew(self, claim: Claim) -> None:
-        keys = self._of(claim.tenant)
-        await self._ask(keys.slot, self._settle, *touching(keys, claim.request_id, b"renew", self._given()))
-
     async def _tell(self, tenant: str) -> tuple[float, object]:
         """Put the tenant into the index before it can have a lease there."""
         now = self._clock.monotonic()
@@ -309,7 +302,7 @@ class RedisStore:
                 if record is None:
                     continue  # settled meanwhile
                 scopes = [scope[0].encode() for scope in msgspec.msgpack.decode(record)]
-                keyed = touching(keys, request.decode(), b"expire", self._given(), scopes)
+                keyed = expiring(keys, request.decode(), self._given(), scopes)
                 reply = await self._ask(keys.slot, self._settle, *keyed)
                 expired += reply[0]
             if len(late) < BATCH:

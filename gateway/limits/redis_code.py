@@ -222,7 +222,7 @@ def closing(
         len(tokens), tokens, len(nano_usd), nano_usd, len(requests), requests, len(given), given, FINAL,
         len(admitted), admitted, _KEPT,
     )  # fmt: skip
-    return 16 + 2 * plans.count, b"".join((plans.before, own, row, plans.packed))
+    return 15 + 2 * plans.count, b"".join((plans.before, own, row, plans.packed))
 
 
 def closing_all(
@@ -240,16 +240,21 @@ def closing_all(
     return 4 + count, b"".join((bulk(b"%d" % count), keys.before, keys.nobody, keys.epoch, scopes, own))
 
 
-def touching(keys: Keys, request_id: str, mode: bytes, given: bytes, scopes: Sequence[bytes] = ()) -> tuple[int, bytes]:
-    """The same for 'renew' and 'expire', which charge nobody anything new. `scopes`: keys of those that an expired
-    lease is on."""
+def expiring(keys: Keys, request_id: str, given: bytes, scopes: Sequence[bytes]) -> tuple[int, bytes]:
+    """The same for a lease that has expired: it is charged as reserved. `scopes`: keys of those that it is on."""
     request = request_id.encode()
     arguments = [
         b"%d" % (4 + len(scopes)), keys.prefix + b"lz", keys.prefix + b"lh", keys.prefix + b"t:" + request,
-        keys.prefix + b"e", *scopes, request, b"0", b"0", b"0", given, mode, b"%d" % LEASE, b"",
+        keys.prefix + b"e", *scopes, request, b"0", b"0", b"0", given, b"expire", b"",
         b"%d" % (TOMBSTONE // MICRO), b"%d" % (CANCELLED // MICRO), b"",
     ]  # fmt: skip
     return len(arguments), b"".join([bulk(one) for one in arguments])
+
+
+def renewing(keys: Keys, request_ids: Sequence[str], given: bytes) -> tuple[int, bytes]:
+    """Arguments of renew.lua behind its name, and how many there are."""
+    packed = bulk(msgspec.msgpack.encode(request_ids))
+    return 6, b"".join((bulk(b"2"), bulk(keys.prefix + b"lz"), keys.nobody, bulk(given), LEASE_MICROS, packed))
 
 
 def _amounts(tokens: int, nano_usd: int) -> str:
@@ -284,7 +289,7 @@ def keys_of(tenant: str, slot_of: Callable[[bytes], int] = lambda _: 0) -> Keys:
 
 LEASE_MICROS = bulk(b"%d" % LEASE)
 NOTHING = bulk(b"")
-FINAL = bulk(b"final") + LEASE_MICROS
+FINAL = bulk(b"final")
 _KEPT = bulk(b"%d" % (TOMBSTONE // MICRO)) + bulk(b"%d" % (CANCELLED // MICRO))
 _ARGUMENT = b"$%d\r\n%b\r\n"
 _THREE = 3 * _ARGUMENT

@@ -1,4 +1,5 @@
-"""Settlements as they go to Redis: those of one tenant in one call of a script, and what needs a closer look by itself.
+"""Settlements and renewals as they go to Redis: those of one tenant in one call of a script, and by itself what needs a
+closer look.
 
 `settle_all.lua` takes the leases that are open and that this life of the store admitted: nearly all. It settles a whole
 call of them or none, and says which must come alone; `settle.lua` knows the rest (a lease that has expired or was
@@ -15,7 +16,7 @@ import msgspec
 from gateway.errors import StoreFailure
 from gateway.limits.ledger import UNCOUNTED
 from gateway.limits.redis_books import crossed_of
-from gateway.limits.redis_code import Keys, Plans, Script, charged, closing, closing_all, plans_of, row_in
+from gateway.limits.redis_code import Keys, Plans, Script, charged, closing, closing_all, plans_of, renewing, row_in
 from gateway.limits.redis_nodes import Servers
 from gateway.limits.redis_pipe import Lost, ReplyError
 from gateway.limits.scopes import Charge, Crossed, Lease, Scope
@@ -23,6 +24,7 @@ from gateway.limits.scopes import Charge, Crossed, Lease, Scope
 # Of one call: what Redis does for it, 2 to 4 µs for each limit, keeps it from everybody else for a millisecond or two.
 COUNTED_AT_ONCE = 300  # limits
 AT_ONCE, FEW = 32, 4  # settlements, and how many may be together however many limits they have
+RENEWED_AT_ONCE = 250  # of one call: less than a millisecond
 NOSCRIPT = "NOSCRIPT"  # a server that has not seen a script
 
 Closed = tuple[Lease, Charge]
@@ -49,11 +51,12 @@ class Settling:
     ) -> None:  # fmt: skip
         self._servers, self._keys_of = servers, keys_of
         self._given, self._now, self._learn = given, now, learn
+        self._renew = Script.load("renew.lua")
         self._one, self._all = Script.load("charge.lua", "settle.lua"), Script.load("charge.lua", "settle_all.lua")
 
     @property
     def script(self) -> Script:
-        """The one that renews and expires, too."""
+        """The one that a lease expires by, too."""
         return self._one
 
     async def settle_all(self, closed: Sequence[Closed]) -> list[Said]:
@@ -78,6 +81,21 @@ class Settling:
             for at, said in zip(alone, await self._settle_each([closed[at] for at in alone]), strict=True):
                 found[at] = said
         return found
+
+    async def renew(self, leases: Sequence[Lease]) -> None:
+        """Raises StoreFailure where some could not be; the others are renewed all the same."""
+        tenants: dict[str, list[str]] = {}
+        for lease in leases:
+            tenants.setdefault(lease.claim.tenant, []).append(lease.claim.request_id)
+        calls: list[Call] = []
+        for tenant, names in tenants.items():
+            keys = self._keys_of(tenant)
+            for start in range(0, len(names), RENEWED_AT_ONCE):
+                count, keyed = renewing(keys, names[start : start + RENEWED_AT_ONCE], self._given())
+                calls.append(Call(keys.slot, self._renew, count, keyed, []))
+        for reply in await self._ask(calls):
+            if isinstance(reply, StoreFailure):
+                raise reply
 
     def _together(self, closed: Sequence[Closed]) -> tuple[list[Call], list[int]]:
         """The calls for those that go together, and the places of those of which that is known not to work."""

@@ -1,14 +1,14 @@
--- Replace reservations by their charge, exactly once; or push a lease's expiry out.
+-- Replace reservations by their charge, exactly once.
 --
 -- KEYS  1 leases by expiry (zset)  2 leases (hash)  3 tombstone of this request  4 epoch  5… one per scope
--- ARGV  1 request id  2 tokens  3 nano-USD  4 requests  5 now ('' = Redis' own)  6 'final', 'expire' or 'renew'
---       7 lease µs  8 epoch that admitted ('' = unknown)  9 seconds for tombstones  10 seconds for cancelled ones
---       11 usage row, as in admit.lua  12… per scope, as in admit.lua
--- Returns {what, now}: 0 nothing to do · 1 settled, expired or renewed · 2 an expired lease corrected
+-- ARGV  1 request id  2 tokens  3 nano-USD  4 requests  5 now ('' = Redis' own)  6 'final' or 'expire'
+--       7 epoch that admitted ('' = unknown)  8 seconds for tombstones  9 seconds for cancelled ones
+--       10 usage row, as in admit.lua  11… per scope, as in admit.lua
+-- Returns {what, now}: 0 nothing to do · 1 settled or expired · 2 an expired lease corrected
 --         3 charged though this life of the store never admitted it · -1 a period is over, come again
 --         then, for each amount to warn at that was passed: key, kind and unit, which one, used
 
-local request, mode, admitted = ARGV[1], ARGV[6], ARGV[8]
+local request, mode, admitted = ARGV[1], ARGV[6], ARGV[7]
 local actual = {t = tonumber(ARGV[2]), u = tonumber(ARGV[3]), r = tonumber(ARGV[4])}
 local now = clock(ARGV[5])
 local warned = {}
@@ -19,10 +19,6 @@ end
 
 local packed = redis.call('HGET', KEYS[2], request)
 if packed then
-  if mode == 'renew' then
-    redis.call('ZADD', KEYS[1], 'GT', int(now + tonumber(ARGV[7])), request)
-    return {1, now}
-  end
   if mode == 'expire' and tonumber(redis.call('ZSCORE', KEYS[1], request)) > now then
     return {0, now} -- renewed meanwhile
   end
@@ -30,10 +26,10 @@ if packed then
   redis.call('ZREM', KEYS[1], request)
   apply(cmsgpack.unpack(packed), actual, now, warned, mode == 'expire', false)
   if mode == 'expire' then
-    redis.call('SET', KEYS[3], packed, 'EX', ARGV[9])
+    redis.call('SET', KEYS[3], packed, 'EX', ARGV[8])
   elseif admitted ~= '' and admitted ~= redis.call('GET', KEYS[4]) then
     -- Admitted elsewhere while this admission was on its way: the same settlement, sent again, must not charge anew.
-    redis.call('SET', KEYS[3], 'done', 'EX', ARGV[9])
+    redis.call('SET', KEYS[3], 'done', 'EX', ARGV[8])
   end
   return reply(1)
 end
@@ -52,7 +48,7 @@ if tomb then
 end
 if admitted == '' then
   -- Nobody knows whether it was admitted. If its admission is still under way, it must not come to life any more.
-  redis.call('SET', KEYS[3], 'done', 'EX', ARGV[10])
+  redis.call('SET', KEYS[3], 'done', 'EX', ARGV[9])
   return {0, now}
 end
 if admitted == redis.call('GET', KEYS[4]) then
@@ -60,15 +56,15 @@ if admitted == redis.call('GET', KEYS[4]) then
 end
 
 -- The store came back empty: charge the calendar periods of now with what another life of it admitted.
-for i = 12, #ARGV do
+for i = 11, #ARGV do
   local scope = cmsgpack.unpack(ARGV[i])
   if now < scope[2] or now >= scope[3] then
     return {-1, now}
   end
 end
-for i = 12, #ARGV do
+for i = 11, #ARGV do
   local scope = cmsgpack.unpack(ARGV[i])
-  local key, changes = KEYS[i - 7], {}
+  local key, changes = KEYS[i - 6], {}
   local state = load(key)
   for _, limit in ipairs(scope[4]) do
     if limit[1] ~= 'b' and limit[1] ~= 'o' then
@@ -81,8 +77,8 @@ for i = 12, #ARGV do
   end
   save(key, changes)
 end
-if ARGV[11] ~= '' then
-  add_usage(cmsgpack.unpack(ARGV[11]), actual.r, actual.t, actual.u)
+if ARGV[10] ~= '' then
+  add_usage(cmsgpack.unpack(ARGV[10]), actual.r, actual.t, actual.u)
 end
-redis.call('SET', KEYS[3], 'done', 'EX', admitted == 'free' and ARGV[10] or ARGV[9])
+redis.call('SET', KEYS[3], 'done', 'EX', admitted == 'free' and ARGV[9] or ARGV[8])
 return reply(3)

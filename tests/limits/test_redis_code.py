@@ -8,7 +8,17 @@ from hypothesis import strategies as some
 from msgspec import msgpack, structs
 
 from gateway.limits.ledger import LARGEST, LEASE
-from gateway.limits.redis_code import Script, admission, charged, closing, closing_all, keys_of, plans_of, row_in
+from gateway.limits.redis_code import (
+    Script,
+    admission,
+    charged,
+    closing,
+    closing_all,
+    keys_of,
+    plans_of,
+    renewing,
+    row_in,
+)
 from gateway.limits.scopes import Charge, Lease
 from tests.limit_trial import claim, limit, scope
 
@@ -81,4 +91,12 @@ def test_a_settlement_by_itself(request: str, tokens: int, epoch: str) -> None:
     said = read(*closing(keys, lease, plans, charged(Charge(tokens, 3)), b"", row_in(keys, wanted, NOW)))
     assert said[3] == keys.prefix + b"t:" + request.encode()
     assert said[6:12] == [request.encode(), counted(tokens), b"3", b"1", b"", b"final"]
-    assert (said[13], len(said)) == (epoch.encode(), 18)
+    assert (said[12], len(said)) == (epoch.encode(), 17)
+
+
+@given(some.lists(TEXTS, min_size=1, max_size=5))
+def test_renewals(requests: list[str]) -> None:
+    keys = keys_of("acme")
+    *head, packed = read(*renewing(keys, requests, b"9"))
+    assert head == [b"2", keys.prefix + b"lz", keys.prefix + b"t:", b"9", b"%d" % LEASE]
+    assert msgpack.decode(packed) == requests

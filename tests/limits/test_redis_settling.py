@@ -19,7 +19,7 @@ from gateway.limits.ledger import LARGEST, UNCOUNTED
 from gateway.limits.memory import MemoryStore
 from gateway.limits.redis import RedisStore
 from gateway.limits.redis_pipe import PAUSE, ReplyError
-from gateway.limits.redis_settle import AT_ONCE, FEW, Closed, Said
+from gateway.limits.redis_settle import AT_ONCE, FEW, RENEWED_AT_ONCE, Closed, Said
 from gateway.limits.scopes import Charge, Claim, Lease, Unit, Window
 from gateway.limits.usage import row_name
 from gateway.telemetry.tasks import Background
@@ -333,6 +333,33 @@ async def test_of_settlements_with_many_limits_fewer_go_in_one_call(
     assert await calls_of(redis, store.settle_all(closed[1:])) == 2
     (left,) = await store.standing("acme", scopes[-1:])
     assert left.remaining == 10**12 - 10 * len(closed)
+
+
+async def test_leases_are_renewed_together_and_those_that_ended_are_not(
+    store: RedisStore, redis: Any, clock: trial.TurnedClock
+) -> None:
+    leases = [
+        lease
+        for tenant in ("acme", "other")
+        for number in range(RENEWED_AT_ONCE + 2)
+        if isinstance(lease := await store.admit(claim(f"r{number}", TEAM, tokens=1, tenant=tenant)), Lease)
+    ]
+    await store.settle(leases[0], Charge(1, 1))
+    await store.renew(leases[:1])
+    assert await calls_of(redis, store.renew(leases)) == 4
+    with client(redis) as admin:
+        assert admin.zcard("q:{acme}:lz") == admin.hlen("q:{acme}:lh") == RENEWED_AT_ONCE + 1
+    clock.at += 59
+    await store.renew(leases[::2])
+    clock.at -= 30
+    await store.renew(leases)  # a clock that steps back takes nothing from anybody
+    clock.at += 40
+    assert await store.sweep() == 0
+    clock.at += 21
+    assert await store.sweep() == RENEWED_AT_ONCE + 2
+    clock.at += 61
+    assert await store.sweep() == RENEWED_AT_ONCE + 1
+    assert await store.sweep() == 0
 
 
 # -- what can happen to a server --------------------------------------------------------------------------------------
