@@ -8,12 +8,27 @@ waits again and again, for each piece of a stream, is watched instead: it costs 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import termios
 from collections.abc import Callable
 from typing import Any
 
 from gateway.ports import Clock
 
 TICK = 0.25  # seconds; patience may last this much longer than asked
+LOOKS = 4  # within the time in which something must be taken
+
+
+def waiting(transport: asyncio.Transport) -> int:
+    """Bytes that were written and that the other end has not acknowledged, in our buffer and in the kernel's."""
+    ours, socket = transport.get_write_buffer_size(), transport.get_extra_info("socket")
+    if socket is None:
+        return ours
+    try:
+        kernels = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # closed, or no such question on this system
+        return ours
+    return ours + memoryview(kernels).cast("i")[0]
 
 
 class Patience:
@@ -31,6 +46,30 @@ class Patience:
     def begin(self, who: Any, seconds: float, out_of_patience: Callable[[], None]) -> None:
         """`who` waits from now on; `out_of_patience` is called once if that lasts longer than `seconds`."""
         self._waits[who] = (self._clock.monotonic() + seconds, out_of_patience)
+
+    def taking(
+        self, who: Any, seconds: float, transport: asyncio.Transport | None, out_of_patience: Callable[[], None]
+    ) -> None:
+        """`who` waits for what was written to be taken: `out_of_patience` is called when nothing of it has been for
+        `seconds`, a quarter more at most. What the other end's machine has acknowledged is taken: behind large buffers
+        of the kernel nothing may leave our own for minutes, though the client reads all the time. None: it has gone."""
+        if transport is None:
+            return
+        looks = seconds / LOOKS
+        since, left = self._clock.monotonic(), waiting(transport)
+
+        def look() -> None:
+            nonlocal since, left
+            now, still = self._clock.monotonic(), waiting(transport)
+            if still < left:
+                since = now
+            elif now - since >= seconds:
+                out_of_patience()
+                return
+            left = still
+            self.begin(who, looks, look)
+
+        self.begin(who, looks, look)
 
     def end(self, who: Any) -> None:
         """`who` waits no more."""

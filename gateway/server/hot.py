@@ -112,7 +112,7 @@ class HotConnection(asyncio.Protocol):
         """Close when what is written has been sent, for which a client has its time."""
         if self.transport is not None:
             self.transport.close()
-            self.patience.begin(self, self._limits.write, self.abort)
+            self.patience.taking(self, self._limits.write, self.transport, self.abort)
 
     def abort(self) -> None:
         """Close at once."""
@@ -389,7 +389,7 @@ class HotExchange:
 
     async def _until_drained(self) -> None:
         connection = self._connection
-        connection.patience.begin(self, self._limits.write, self.abort)
+        connection.patience.taking(self, self._limits.write, connection.transport, self.abort)
         try:
             while (drained := connection.drained()) is not None:
                 await drained

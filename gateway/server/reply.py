@@ -82,7 +82,7 @@ class HttpReply:
             transport.abort()
 
     async def _patiently(self, work: Awaitable[T]) -> T:
-        self._patience.begin(self, self._seconds, self.abort)
+        self._patience.taking(self, self._seconds, self._request.transport, self.abort)
         try:
             return await work
         except ConnectionError as error:

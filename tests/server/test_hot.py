@@ -37,6 +37,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.out = b""
         self.closed = self.paused = False
+        self.left = 0  # bytes that the client has not taken
         self.protocol: Any = None
 
     def write(self, data: Any) -> None:
@@ -44,6 +45,9 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
 
     def close(self) -> None:
         self.closed = True
