@@ -8,6 +8,7 @@ OpenTelemetry's GenAI conventions where one exists (open-telemetry/semantic-conv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +20,7 @@ from gateway.limits.answer import raised_words
 from gateway.limits.reservation import Basis
 from gateway.limits.scopes import Remaining
 from gateway.limits.standing import odd
+from gateway.reading import Ask
 
 _NOTHING = Basis.NOTHING
 UNKNOWN = "(unknown)"  # for a client's word that means nothing here: it might be a secret in a wrong place
@@ -66,20 +68,16 @@ _NAMES = {
 }  # fmt: skip
 
 
-class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
-    """One line. `None` and empty: it does not apply."""
+class Standing(msgspec.Struct, omit_defaults=True, rename=_NAMES):
+    """What stands in the records of all exchanges of a kind: who asked, what for, by which rule, and who answered.
+    `None` and empty: it does not apply."""
 
-    timestamp: float  # Unix seconds
-    request_id: str
     method: str
     path: str
-    client: str
-    ending: str
     policy: str
     decision: str
     event: str = ""
     version: str = ""
-    status: int | None = None
     rule: str | None = None
     key_id: str | None = None
     key_name: str | None = None
@@ -90,27 +88,50 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     endpoint: str | None = None
     operation: str | None = None
     asked_model: str | None = None
-    max_tokens: int | None = None
-    stream: bool = False
-    conversation: str | None = None
-    client_request_id: str | None = None
-    tags: tuple[str, ...] = ()
-    request_bytes: int | None = None
     model: str | None = None  # the policy's name: a wildcard has one for all that it stands for
     provider: str | None = None
     model_version: str | None = None
     upstream_model: str | None = None
     credential: str | None = None
+    line: bytes | msgspec.UnsetType = msgspec.UNSET  # no field: all of it as JSON, kept by whoever writes it down
+
+
+class Told(msgspec.Struct, omit_defaults=True, rename=_NAMES):
+    """What one exchange has of its own in its record. First what is told of each, in the order in which `record_of`
+    says it: by name it would take a dictionary, and set one by one three times as long."""
+
+    timestamp: float  # Unix seconds
+    request_id: str
+    client: str
+    ending: str
+    status: int | None = None
+    stream: bool = False
+    request_bytes: int | None = None
     provider_status: int | None = None
     provider_request_id: str | None = None
     provider_error: str | None = None  # its code, never its message
+    code: str | None = None  # what the client reads as `code`
     response_id: str | None = None
     response_model: str | None = None
     finish_reasons: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    basis: str | None = None
+    charged_tokens: int | None = None
+    charged_usd: float | None = None
+    charged_nano_usd: int | None = None
+    ms_total: float | None = None
+    ms_before_call: float | None = None
+    ms_provider_head: float | None = None
+    ms_first_byte: float | None = None
+
+    max_tokens: int | None = None
+    conversation: str | None = None
+    client_request_id: str | None = None
+    tags: tuple[str, ...] = ()
     error: str | None = None  # our own word for it (`errors.Reason`, or a failure's code)
-    code: str | None = None  # what the client reads as `code`
     message: str | None = None
     failure: str | None = None
     estimate_input: int | None = None
@@ -124,20 +145,10 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     exceptions: tuple[str, ...] = ()  # limits that an exception had raised
     shadow: tuple[str, ...] = ()  # limits that are only watched, and would have refused
     capped: int | None = None  # output tokens of each choice that a budget let leave
-    input_tokens: int | None = None
-    output_tokens: int | None = None
     cached: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
-    basis: str | None = None
     counted_by: str | None = None  # the encoding, where basis is `counted` and it was counted in tokens
-    charged_tokens: int | None = None
-    charged_usd: float | None = None
-    charged_nano_usd: int | None = None
-    ms_total: float | None = None
-    ms_before_call: float | None = None
-    ms_provider_head: float | None = None
-    ms_first_byte: float | None = None
     redaction: str | None = None
     recognizers: tuple[str, ...] = ()  # the entity types that were looked for
     redaction_parts: int | None = None
@@ -156,42 +167,82 @@ class Record(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     reply_failed: str | None = None
 
 
+class Record(NamedTuple):
+    """One line, in two parts: the second is the same for many."""
+
+    told: Told
+    standing: Standing
+
+
 def record_of(exchange: Exchange) -> Record:
     """The record of an exchange that has ended."""
-    record = _standing(exchange)
-    record.timestamp, record.request_id, record.client = exchange.started_at, exchange.request_id, exchange.peer
-    record.ending, record.status = exchange.ending or "", exchange.status
-    if (ask := exchange.ask) is not None:
-        record.max_tokens, record.stream = ask.max_output_tokens, ask.stream
-        record.conversation, record.client_request_id = ask.conversation, ask.client_request_id
-        record.tags = ask.tags
-        record.request_bytes = len(ask.body) if ask.body is not None else None
-    if exchange.called is not None:
-        record.provider_status, record.provider_request_id = exchange.provider_status, exchange.provider_request_id
-        record.provider_error, record.finish_reasons = exchange.provider_error, exchange.finish_reasons
-        record.code = exchange.told_code
-        record.response_id, record.response_model = exchange.response_id, exchange.response_model
-    if exchange.flags:
-        record.flags = tuple(exchange.flags)
-    record.dropped = exchange.dropped
-    _say_times(record, exchange)
+    received, called, answered = exchange.received, exchange.called, exchange.answered
+    ended, first_byte = exchange.ended, exchange.first_byte
+    usage, charge, ask = exchange.usage, exchange.charge, exchange.ask
+    used = usage if usage is not None and usage.basis is not _NOTHING else None
+    told = Told(
+        exchange.started_at,
+        exchange.request_id,
+        exchange.peer,
+        exchange.ending or "",
+        exchange.status,
+        ask is not None and ask.stream,
+        len(ask.body) if ask is not None and ask.body is not None else None,
+        exchange.provider_status,
+        exchange.provider_request_id,
+        exchange.provider_error,
+        exchange.told_code,
+        exchange.response_id,
+        exchange.response_model,
+        exchange.finish_reasons,
+        tuple(exchange.flags),
+        exchange.dropped,
+        used.input_tokens if used is not None else None,
+        used.output_tokens if used is not None else None,
+        usage.basis if usage is not None else None,
+        charge.tokens if charge is not None else None,
+        charge.nano_usd / 1e9 if charge is not None else None,
+        charge.nano_usd if charge is not None else None,
+        # Milliseconds in whole microseconds (`round` takes three times as long).
+        int((ended - received) * 1e6 + 0.5) / 1e3 if ended is not None else None,
+        int((called - received) * 1e6 + 0.5) / 1e3 if called is not None else None,
+        int((answered - called) * 1e6 + 0.5) / 1e3 if called is not None and answered is not None else None,
+        int((first_byte - received) * 1e6 + 0.5) / 1e3 if first_byte is not None else None,
+    )
+    if ask is not None:
+        _say_asked(told, ask)
     if (refusal := exchange.refusal) is not None:
-        record.error, record.code = refusal.reason, REFUSALS[refusal.reason].code
+        told.error, told.code = refusal.reason, REFUSALS[refusal.reason].code
         if refusal.reason not in QUOTING:
-            record.message = refusal.message
+            told.message = refusal.message
     elif (failure := exchange.failure) is not None:
-        record.error = record.code = failure.wire.code
-        record.failure = f"{type(failure).__name__}: {failure.detail}"[:500]
-    _say_use(record, exchange)
-    return record
+        told.error = told.code = failure.wire.code
+        told.failure = f"{type(failure).__name__}: {failure.detail}"[:500]
+    if used is not None and (used.cached or used.cache_write or used.reasoning):
+        told.cached, told.cache_write = used.cached or None, used.cache_write or None
+        told.reasoning = used.reasoning or None
+    _say_limits(told, exchange)
+    _say_redaction(told, exchange)
+    return Record(told, _standing(exchange))
+
+
+def _say_asked(told: Told, ask: Ask) -> None:
+    """What few ask for: to set a field takes longer than to look."""
+    if ask.max_output_tokens is not None:
+        told.max_tokens = ask.max_output_tokens
+    if ask.conversation is not None:
+        told.conversation = ask.conversation
+    if ask.client_request_id is not None:
+        told.client_request_id = ask.client_request_id
+    if ask.tags:
+        told.tags = ask.tags
 
 
 KINDS = 200  # of records of one decision that are remembered
 
 
-def _standing(exchange: Exchange) -> Record:
-    """What stands in the records of all exchanges of a kind: who asked, what for, by which rule, and who answered.
-    It is kept with what was decided of them."""
+def _standing(exchange: Exchange) -> Standing:
+    """What stands in the records of all exchanges of this kind. It is kept with what was decided of them."""
     decided = exchange.permit.decided if exchange.permit is not None else None
     principal, attempt = exchange.principal, exchange.attempt
     if decided is None or principal is None or attempt is None or exchange.refusal is not None:
@@ -200,24 +251,20 @@ def _standing(exchange: Exchange) -> Record:
         principal.secret_id, exchange.credential, exchange.method, exchange.path, attempt.provider, attempt.version,
         attempt.model,
     )  # fmt: skip
-    known = decided.records.get(kind)
+    known: Standing | None = decided.records.get(kind)
     if known is None:
         if len(decided.records) >= KINDS:
             decided.records.clear()
         known = decided.records[kind] = _named(exchange)
-    return msgspec.structs.replace(known)
+    return known
 
 
-def _named(exchange: Exchange) -> Record:
+def _named(exchange: Exchange) -> Standing:
     refusal, permit, endpoint = exchange.refusal, exchange.permit, exchange.endpoint
     rule = refusal.rule if refusal is not None else permit.rule if permit is not None else None
-    record = Record(
-        timestamp=0.0,
-        request_id="",
+    standing = Standing(
         method=exchange.method,
         path=exchange.path if endpoint is not None and endpoint.name != OTHER else UNKNOWN,
-        client="",
-        ending="",
         policy=exchange.policy.hash,
         decision=exchange.decision,
         event="exchange",
@@ -226,101 +273,77 @@ def _named(exchange: Exchange) -> Record:
         credential=exchange.credential,
     )
     if endpoint is not None:
-        record.endpoint, record.operation = endpoint.name, endpoint.operation
+        standing.endpoint, standing.operation = endpoint.name, endpoint.operation
     if (principal := exchange.principal) is not None:
         key = principal.key
-        record.key_id, record.key_name, record.key_secret = key.id, key.name, principal.secret_id
-        record.team, record.tenant = key.team, key.tenant
-        record.labels = dict(key.labels) if key.labels else None
+        standing.key_id, standing.key_name, standing.key_secret = key.id, key.name, principal.secret_id
+        standing.team, standing.tenant = key.team, key.tenant
+        standing.labels = dict(key.labels) if key.labels else None
     if (ask := exchange.ask) is not None:
         known = permit is not None or ask.model is None or exchange.policy.model(ask.model) is not None
-        record.asked_model = ask.model if known else UNKNOWN
+        standing.asked_model = ask.model if known else UNKNOWN
     if permit is not None and permit.models:
-        record.model = permit.models[0][0].name
+        standing.model = permit.models[0][0].name
     if (attempt := exchange.attempt) is not None:
-        record.provider, record.model_version, record.upstream_model = attempt.provider, attempt.version, attempt.model
-    return record
+        standing.provider, standing.upstream_model = attempt.provider, attempt.model
+        standing.model_version = attempt.version
+    return standing
 
 
-def _say_times(record: Record, exchange: Exchange) -> None:
-    received, called, answered = exchange.received, exchange.called, exchange.answered
-    if exchange.ended is not None:
-        record.ms_total = _ms(exchange.ended - received)
-    if called is not None:
-        record.ms_before_call = _ms(called - received)
-        if answered is not None:
-            record.ms_provider_head = _ms(answered - called)
-    if exchange.first_byte is not None:
-        record.ms_first_byte = _ms(exchange.first_byte - received)
-
-
-def _ms(seconds: float) -> float:
-    """Milliseconds in whole microseconds (`round` takes three times as long)."""
-    return int(seconds * 1e6 + 0.5) / 1e3
-
-
-def _say_use(record: Record, exchange: Exchange) -> None:
+def _say_limits(told: Told, exchange: Exchange) -> None:
+    """What was held of limits, how they stood, and what went beyond them."""
     if (reservation := exchange.reservation) is not None:
         lease = reservation.lease
         if (estimate := reservation.held) is not None:
-            record.estimate_input, record.estimate_output = estimate.input_tokens, estimate.output_tokens
-            record.estimate_usd, record.estimate_by = estimate.nano_usd / 1e9, estimate.by
-        record.capped = reservation.cap
+            told.estimate_input, told.estimate_output = estimate.input_tokens, estimate.output_tokens
+            told.estimate_usd, told.estimate_by = estimate.nano_usd / 1e9, estimate.by
+        if reservation.cap is not None:
+            told.capped = reservation.cap
         if lease is not None and reservation.counted:
-            record.store = "local" if lease.local else "store"
-            _say_limits(record, lease.remaining)
+            told.store = "local" if lease.local else "store"
+            _say_standing(told, lease.remaining)
     elif exchange.refusal is not None:
-        _say_limits(record, exchange.refusal.remaining)
-    _say_charge(record, exchange)
-    coverage = exchange.safe.coverage if exchange.safe is not None else None
-    if coverage is not None:
-        record.redaction, record.redaction_parts, record.redaction_bytes = (
-            coverage.profile, coverage.parts, coverage.bytes,
-        )  # fmt: skip
-        record.recognizers = coverage.recognizers
-        record.spans, record.cache_hits = coverage.spans, coverage.cache_hits
-        record.redaction_ms = round(coverage.milliseconds, 3)
-        record.unscanned, record.redaction_failed = coverage.unscanned, coverage.failed
-        record.recalled = coverage.recalled or None
-    if (reply := exchange.reply) is not None:
-        record.redaction, record.recognizers = reply.profile, reply.recognizers
-        record.reply_parts, record.reply_bytes, record.reply_spans = reply.parts, reply.bytes, reply.spans
-        record.reply_ms = round(reply.milliseconds, 3)
-        record.reply_unscanned, record.reply_failed = reply.unscanned, reply.failed
-    if isinstance(failure := exchange.failure, AnalyzerFailure):
-        _say_uncovered(record, exchange, failure.detail[:200] or "failed")
-
-
-def _say_charge(record: Record, exchange: Exchange) -> None:
+        _say_standing(told, exchange.refusal.remaining)
+    if exchange.counted_by is not None:
+        told.counted_by = exchange.counted_by
     if exchange.overshoot != NONE_OVER:
         tokens, nano_usd = exchange.overshoot
-        record.overshoot_tokens, record.overshoot_nano_usd = tokens or None, nano_usd or None
+        told.overshoot_tokens, told.overshoot_nano_usd = tokens or None, nano_usd or None
     if (cut := exchange.cut) is not None:
-        record.cut = f"{cut.limit.name} of {cut.scope.id} ({cut.limit.rule})"
-    if (usage := exchange.usage) is not None:
-        record.basis, record.counted_by = usage.basis, exchange.counted_by
-        if usage.basis is not _NOTHING:
-            record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
-            if usage.cached or usage.cache_write or usage.reasoning:
-                record.cached, record.cache_write = usage.cached or None, usage.cache_write or None
-                record.reasoning = usage.reasoning or None
-    if (charge := exchange.charge) is not None:
-        record.charged_tokens, record.charged_nano_usd = charge.tokens, charge.nano_usd
-        record.charged_usd = charge.nano_usd / 1e9
+        told.cut = f"{cut.limit.name} of {cut.scope.id} ({cut.limit.rule})"
 
 
-def _say_uncovered(record: Record, exchange: Exchange, detail: str) -> None:
+def _say_standing(told: Told, standing: Iterable[Remaining]) -> None:
+    standing = odd(standing)
+    if exceptions := [raised_words(one.limit, one.scope) for one in standing if one.limit.until]:
+        told.exceptions = tuple(exceptions)
+    if shadow := [f"{one.limit.name} of {one.scope} ({one.limit.rule})" for one in standing if one.over]:
+        told.shadow = tuple(shadow)
+
+
+def _say_redaction(told: Told, exchange: Exchange) -> None:
+    coverage = exchange.safe.coverage if exchange.safe is not None else None
+    if coverage is not None:
+        told.redaction, told.redaction_parts, told.redaction_bytes = coverage.profile, coverage.parts, coverage.bytes
+        told.recognizers = coverage.recognizers
+        told.spans, told.cache_hits = coverage.spans, coverage.cache_hits
+        told.redaction_ms = round(coverage.milliseconds, 3)
+        told.unscanned, told.redaction_failed = coverage.unscanned, coverage.failed
+        told.recalled = coverage.recalled or None
+    if (reply := exchange.reply) is not None:
+        told.redaction, told.recognizers = reply.profile, reply.recognizers
+        told.reply_parts, told.reply_bytes, told.reply_spans = reply.parts, reply.bytes, reply.spans
+        told.reply_ms = round(reply.milliseconds, 3)
+        told.reply_unscanned, told.reply_failed = reply.unscanned, reply.failed
+    if isinstance(failure := exchange.failure, AnalyzerFailure):
+        _say_uncovered(told, exchange, failure.detail[:200] or "failed")
+
+
+def _say_uncovered(told: Told, exchange: Exchange, detail: str) -> None:
     """An analysis that failed where policy closes: what was not covered, and by which profile."""
     if exchange.safe is not None:
-        record.reply_failed = record.reply_failed or detail
+        told.reply_failed = told.reply_failed or detail
         return
     profile = exchange.permit.redaction if exchange.permit is not None else None
-    record.redaction = profile.name if profile is not None else None
-    record.redaction_failed = detail
-
-
-def _say_limits(record: Record, standing: Iterable[Remaining]) -> None:
-    standing = odd(standing)
-    exceptions = [raised_words(one.limit, one.scope) for one in standing if one.limit.until]
-    record.exceptions = tuple(exceptions)
-    record.shadow = tuple(f"{one.limit.name} of {one.scope} ({one.limit.rule})" for one in standing if one.over)
+    told.redaction = profile.name if profile is not None else None
+    told.redaction_failed = detail

@@ -141,15 +141,15 @@ async def ended(rooms: Rooms, body: bytes) -> tuple[Record, int, list[BaseExcept
 
 async def test_an_answer_is_settled_by_its_usage(rooms: Rooms) -> None:
     record, left, bugs = await ended(rooms, chat("a word", model="echo"))
-    assert (record.ending, record.status, record.basis, bugs) == ("answered", 200, "provider", [])
-    assert left == 100_000 - (record.charged_tokens or 0)
+    assert (record.told.ending, record.told.status, record.told.basis, bugs) == ("answered", 200, "provider", [])
+    assert left == 100_000 - (record.told.charged_tokens or 0)
 
 
 async def test_what_the_end_leaves_behind_and_breaks_over_costs_no_record(rooms: Rooms) -> None:
     record, left, (bug,) = await ended(rooms, chat("a word", model="echo", store=True))
     assert isinstance(bug, RuntimeError)
-    assert (record.ending, record.status, record.basis) == ("answered", 200, "provider")
-    assert left == 100_000 - (record.charged_tokens or 0)
+    assert (record.told.ending, record.told.status, record.told.basis) == ("answered", 200, "provider")
+    assert left == 100_000 - (record.told.charged_tokens or 0)
 
 
 async def test_a_refusal_that_comes_late_to_a_client_that_has_left_is_recorded_once(rooms: Rooms) -> None:
@@ -166,7 +166,7 @@ async def test_a_refusal_that_comes_late_to_a_client_that_has_left_is_recorded_o
     asked = Late(b"{}")
     await journey(asked, find(asked.method, asked.path), Left(), rooms)
     (record,) = cast("Kept", rooms.records).all
-    assert (record.ending, record.status, record.error) == ("client_gone", 499, "bad_request")
+    assert (record.told.ending, record.told.status, record.told.error) == ("client_gone", 499, "bad_request")
 
 
 async def test_what_cannot_be_worked_out_is_charged_as_reserved(
@@ -178,5 +178,5 @@ async def test_what_cannot_be_worked_out_is_charged_as_reserved(
     monkeypatch.setattr(Exchange, "cost", broken)
     record, left, (bug,) = await ended(rooms, chat("a word", model="echo", max_tokens=50))
     assert isinstance(bug, ZeroDivisionError)
-    assert (record.ending, record.status) == ("answered", 200)
-    assert (record.estimate_input or 0) + 50 == record.charged_tokens == 100_000 - left
+    assert (record.told.ending, record.told.status) == ("answered", 200)
+    assert (record.told.estimate_input or 0) + 50 == record.told.charged_tokens == 100_000 - left

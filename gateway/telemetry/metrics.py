@@ -72,25 +72,26 @@ class Metrics(Collector):
 
     def count(self, record: Record) -> None:
         """Count one record of an exchange."""
-        endpoint, model = record.endpoint or "none", record.model or "none"
-        sort = endpoint, model, record.status, record.ending, record.error, record.basis
+        told, standing = record
+        endpoint, model = standing.endpoint or "none", standing.model or "none"
+        sort = endpoint, model, told.status, told.ending, told.error, told.basis
         course = self._courses.get(sort)
         if course is None:
             course = self._courses[sort] = _Course()
         course.requests += 1
-        course.input_tokens += record.input_tokens or 0
-        course.output_tokens += record.output_tokens or 0
-        course.usd += record.charged_usd or 0.0
-        _observe(course.total, _SECONDS_MS, record.ms_total)
-        _observe(course.first_byte, _SECONDS_MS, record.ms_first_byte)
-        _observe(course.before_call, _OVERHEAD_MS, record.ms_before_call)
-        if record.spans:
-            for entity, spans in record.spans.items():
+        course.input_tokens += told.input_tokens or 0
+        course.output_tokens += told.output_tokens or 0
+        course.usd += told.charged_usd or 0.0
+        _observe(course.total, _SECONDS_MS, told.ms_total)
+        _observe(course.first_byte, _SECONDS_MS, told.ms_first_byte)
+        _observe(course.before_call, _OVERHEAD_MS, told.ms_before_call)
+        if told.spans:
+            for entity, spans in told.spans.items():
                 self._add("gateway_redacted_spans", (entity,), spans)
-        for limit in record.shadow:
+        for limit in told.shadow:
             self._add("gateway_shadow_refusals", (limit.partition(" ")[0],), 1)
-        if record.redaction_failed is not None:
-            self._add("gateway_unredacted_requests", (str(record.redaction),), 1)
+        if told.redaction_failed is not None:
+            self._add("gateway_unredacted_requests", (str(told.redaction),), 1)
 
     def warn(self, scope: str, limit: str, share: float) -> None:
         """Count one warning; `scope` is a sort of scope (key, team …), never one scope's name."""

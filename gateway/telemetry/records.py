@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from gateway.record import Record
+from gateway.record import Record, Standing, Told
 
 log = structlog.get_logger(__name__)
 INTERVAL = 0.1  # seconds between two writes
@@ -104,7 +104,7 @@ class RecordLines:
             log.warning("records lost: the output failed", records=len(lines), error=type(error).__name__)
 
     def _say(self, record: Record, bug: Exception) -> None:
-        log.error("record failed", request_id=record.request_id, error=type(bug).__name__, exc_info=bug)
+        log.error("record failed", request_id=record.told.request_id, error=type(bug).__name__, exc_info=bug)
 
 
 class SharedOutput:
@@ -146,11 +146,19 @@ _encoder = msgspec.json.Encoder()
 
 def json_line(record: Record) -> bytes:
     """A record as one line of JSON: msgspec escapes the control characters of ASCII, so a line is a record. (U+0085,
-    U+2028 and U+2029, which some readers take for line ends, are escaped too.)"""
+    U+2028 and U+2029, which some readers take for line ends, are escaped too.) What many have in common is encoded
+    once."""
+    standing = record.standing
+    if (common := standing.line) is msgspec.UNSET:
+        common = standing.line = _json(standing)[1:]
+    return b"%b,%b" % (_json(record.told)[:-1], common)
+
+
+def _json(part: Told | Standing) -> bytes:
     try:
-        line = _encoder.encode(record)
+        line = _encoder.encode(part)
     except UnicodeEncodeError:  # what a client sent in a header is not always UTF-8
-        line = _encoder.encode(_escaped(msgspec.to_builtins(record)))
+        line = _encoder.encode(_escaped(msgspec.to_builtins(part)))
     if not line.isascii():
         line = line.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
         line = line.replace(b"\xc2\x85", rb"\u0085")
@@ -168,19 +176,20 @@ def _escaped(value: Any) -> Any:
 
 def console_line(record: Record) -> bytes:
     """A record as a person at a terminal reads it: what, who, what came of it, what it took."""
-    tokens = f"{record.input_tokens}+{record.output_tokens} tokens" if record.input_tokens is not None else ""
+    told, standing = record
+    tokens = f"{told.input_tokens}+{told.output_tokens} tokens" if told.input_tokens is not None else ""
     parts = [
-        str(record.status or "-"),
-        record.method,
-        record.path,
-        record.key_name or "-",
-        record.asked_model or "-",
+        str(told.status or "-"),
+        standing.method,
+        standing.path,
+        standing.key_name or "-",
+        standing.asked_model or "-",
         tokens,
-        f"{record.ms_total or 0:.1f} ms",
-        _found(record.spans),
-        "" if record.ending == "answered" else record.ending,
-        record.message or record.failure or "",
-        record.request_id,
+        f"{told.ms_total or 0:.1f} ms",
+        _found(told.spans),
+        "" if told.ending == "answered" else told.ending,
+        told.message or told.failure or "",
+        told.request_id,
     ]
     text = "  ".join(part for part in parts if part)
     return "".join(char if char.isprintable() else "?" for char in text).encode("utf-8", "replace")

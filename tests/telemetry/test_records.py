@@ -11,15 +11,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from gateway.record import Record
+from gateway.record import Record, Standing, Told
 from gateway.telemetry import records as module
 from gateway.telemetry.records import RecordLines, console_line, json_line
 
 ANY = some.text(some.characters(), max_size=8)  # halves of surrogate pairs among them
 
 
-def record(number: int = 0, **more: Any) -> Record:
-    return Record(1.0, f"req_{number}", "POST", "/v1/x", "127.0.0.1", "answered", "p", "d", **more)
+def record(number: int = 0, *, labels: dict[str, str] | None = None, **more: Any) -> Record:
+    standing = Standing("POST", "/v1/x", "p", "d", labels=labels)
+    return Record(Told(1.0, f"req_{number}", "127.0.0.1", "answered", **more), standing)
+
+
+@given(ANY, some.dictionaries(ANY, ANY, max_size=2))
+def test_what_many_records_have_in_common_stands_in_each_of_them(text: str, labels: dict[str, str]) -> None:
+    standing = Standing("POST", f"/v1/{text}", "p", "d", labels=labels)
+    alone = Standing("POST", f"/v1/{text}", "p", "d", labels=labels)
+    for number in range(3):
+        told = json.loads(json_line(Record(Told(1.0, f"req_{number}", text, "answered"), standing)))
+        assert told == json.loads(json_line(Record(Told(1.0, f"req_{number}", text, "answered"), alone)))
+        assert told["gateway.request_id"] == f"req_{number}"
+        assert told["url.path"].startswith("/v1/")
+        alone.line = msgspec.UNSET
 
 
 @given(ANY, some.lists(ANY, max_size=3), some.dictionaries(ANY, ANY, max_size=2))
@@ -51,14 +64,14 @@ def test_a_record_that_breaks_takes_no_other_with_it(breaks: str) -> None:
     counted: list[str] = []
 
     def render(one: Record) -> bytes:
-        if breaks == "render" and one.request_id == "req_1":
+        if breaks == "render" and one.told.request_id == "req_1":
             raise TypeError("of another kind")
-        return msgspec.json.encode(one.request_id)
+        return msgspec.json.encode(one.told.request_id)
 
     def count(one: Record) -> None:
-        if breaks == "count" and one.request_id == "req_1":
-            raise KeyError(one.request_id)
-        counted.append(one.request_id)
+        if breaks == "count" and one.told.request_id == "req_1":
+            raise KeyError(one.told.request_id)
+        counted.append(one.told.request_id)
 
     out = io.BytesIO()
     lines = RecordLines(out, render, count)
