@@ -30,7 +30,7 @@ from gateway.translation.speaking import spoken
 
 if TYPE_CHECKING:
     from gateway.journey import Rooms
-    from gateway.ports import Arrival
+    from gateway.ports import Arrival, Clock
 
 Body = bytes | AsyncIterator[bytes] | None
 
@@ -52,37 +52,14 @@ class Called(msgspec.Struct, frozen=True):
 async def call(
     exchange: Exchange, arrival: Arrival, permit: Permit, attempt: Attempt, safe: SafeRequest, rooms: Rooms
 ) -> Called:
-    """Call the provider with a body that may leave, in its own dialect. Raises LateRefusal where that has no words for
-    it, ConnectFailed, ProviderTimeout, ProviderBroken."""
-    ask, provider, headers = permit.ask, rooms.providers[attempt.provider], arrival.headers
-    cap = exchange.reservation.cap if exchange.reservation is not None else None
-    body: Body = ask.rest if safe.body is None else _outgoing(ask, permit, attempt, safe.body, cap)
-    if isinstance(body, Form):
-        headers = _govern_form(body, permit, attempt, headers, rooms.clock.now())
-    if ask.endpoint.shape in provider.speaks:  # as they mostly do
-        exchange.attempt = attempt
-        return Called(provider, await _send(exchange, permit, attempt, provider, body, headers, rooms))
-    drop, created = permit.principal.key.drop_params, int(exchange.started_at)
-    said = spoken(ask, provider, body, drop=drop, created=created, name=exchange.request_id)
-    if isinstance(said, Refusal):
-        raise LateRefusal(said)
-    body, translation = said
-    exchange.attempt, exchange.dropped = attempt, translation.dropped if translation is not None else ()
-    upstream = await _send(exchange, permit, attempt, provider, body, headers, rooms)
-    look = partial(see, exchange, rooms.objects) if looked_through(permit) else None
-    return Called(provider, upstream, look, translation)
-
-
-async def _send(
-    exchange: Exchange, permit: Permit, attempt: Attempt, provider: Provider, body: Body, headers: Mapping[str, str],
-    rooms: Rooms,
-) -> Upstream:  # fmt: skip
-    """Send with one of the provider's credentials, and with the next where that one is refused or limited: no byte
-    has gone to the client. What a provider keeps is its credential's, so calls that may mean such a thing always take
-    the tenant's same one, and so does a body that cannot be sent twice."""
-    ask, tenant, clock, credentials = permit.ask, permit.principal.key.tenant, rooms.clock, provider.credentials
-    kept = ask.endpoint.shape == "responses" and "responses" in provider.speaks
-    fixed = kept or not (ask.endpoint.visible and isinstance(body, bytes))
+    """Call the provider with a body that may leave, in its own dialect, with one of its credentials, and with the next
+    where that one is refused or limited: no byte has gone to the client. Raises LateRefusal where the dialect has no
+    words for it or no credential serves the tenant, ConnectFailed, ProviderTimeout, ProviderBroken."""
+    ask, provider, clock = permit.ask, rooms.providers[attempt.provider], rooms.clock
+    body, headers, translation = _outgoing(exchange, arrival.headers, permit, attempt, safe, provider, clock)
+    exchange.attempt = attempt
+    fixed = _fixed(ask, provider, body)
+    tenant, credentials = permit.principal.key.tenant, provider.credentials
     draw = share(f"credential|{tenant}", rooms.sticky_key) if fixed else rooms.draw()
     credential = credentials.pick(tenant, inf if fixed else clock.now(), draw)
     if credential is None and credentials:
@@ -102,18 +79,49 @@ async def _send(
         exchange.provider_request_id = provider_request_id(upstream.headers)
         exchange.enter(Phase.ANSWERING)
         if status not in ROTATED or credential is None or fixed:
-            return upstream
+            break
         now = clock.now()
         credentials.refused(credential, status, now, retry_after(upstream.headers, now))
         tried.add(credential.name)
         following = credentials.pick(tenant, now, draw, tried)
         if following is None:
-            return upstream
+            break
         upstream.close()
         credential = following
+    looked_at = ask.endpoint.shape not in provider.speaks and looked_through(permit)
+    return Called(provider, upstream, partial(see, exchange, rooms.objects) if looked_at else None, translation)
 
 
-def _outgoing(ask: Ask, permit: Permit, attempt: Attempt, body: bytes, cap: int | None) -> bytes:
+def _fixed(ask: Ask, provider: Provider, body: Body) -> bool:
+    """Whether only one credential will do. What a provider keeps is its credential's, so calls that may mean such a
+    thing always take the tenant's same one, and so does a body that cannot be sent twice."""
+    kept = ask.endpoint.shape == "responses" and "responses" in provider.speaks
+    return kept or not (ask.endpoint.visible and isinstance(body, bytes))
+
+
+def _outgoing(
+    exchange: Exchange, headers: Mapping[str, str], permit: Permit, attempt: Attempt, safe: SafeRequest,
+    provider: Provider, clock: Clock,
+) -> tuple[Body, Mapping[str, str], Translation | None]:  # fmt: skip
+    """What leaves for the provider, in its own dialect: the body, the client's headers as they then are true, and the
+    way back where it was translated. Raises LateRefusal."""
+    ask = permit.ask
+    cap = exchange.reservation.cap if exchange.reservation is not None else None
+    body: Body = ask.rest if safe.body is None else _edited(ask, permit, attempt, safe.body, cap)
+    if isinstance(body, Form):
+        headers = _govern_form(body, permit, attempt, headers, clock.now())
+    if ask.endpoint.shape in provider.speaks:  # as they mostly do
+        return body, headers, None
+    drop, created = permit.principal.key.drop_params, int(exchange.started_at)
+    said = spoken(ask, provider, body, drop=drop, created=created, name=exchange.request_id)
+    if isinstance(said, Refusal):
+        raise LateRefusal(said)
+    body, translation = said
+    exchange.dropped = translation.dropped if translation is not None else ()
+    return body, headers, translation
+
+
+def _edited(ask: Ask, permit: Permit, attempt: Attempt, body: bytes, cap: int | None) -> bytes:
     """The body with what must change on the way out: the provider's model name, forced and capped parameters, and the
     usage chunk that we need and the client did not ask for."""
     model = attempt.model if attempt.model != ask.model else None

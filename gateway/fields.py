@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 # Ends before a value that is all digits. Who takes a head apart sees to it that there is one such line at most.
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,7})(?=\r\n)")
+MOST_DIGITS, ZERO = 8, ord("0")  # of a length
 
 
 class Again(Generic[T]):
@@ -34,9 +35,9 @@ class Again(Generic[T]):
         if not before or not data.startswith(before):
             return None
         start = len(before)
-        end = data.find(b"\r", start, start + 9)
+        end = data.find(after, start, start + MOST_DIGITS + len(after))
         digits = data[start:end]
-        if end < 0 or not digits.isdigit() or digits.startswith(b"0") or not data.startswith(after, end):
+        if end < 0 or not digits.isdigit() or digits[0] == ZERO:
             return None
         return end + len(after), int(digits)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
@@ -151,7 +150,6 @@ async def _travel(
     if isinstance(principal, Refusal):
         return principal
     exchange.principal = principal
-    exchange.enter(Phase.AUTHENTICATED)
     if endpoint is None:
         return unserved(arrival.method, arrival.path)
     if endpoint.shape == "key":
@@ -162,21 +160,18 @@ async def _travel(
     if isinstance(ask, Refusal):
         return ask
     exchange.ask = ask
-    exchange.enter(Phase.READ)
 
     permit = decide(exchange.policy, principal, ask, now)
     if isinstance(permit, Refusal):
         return permit
     exchange.permit = permit
-    exchange.enter(Phase.PERMITTED)
     if endpoint.shape == "models":
         return await _list_models(exchange, permit, reply)
 
-    route = plan(permit, _draw(permit, rooms), datetime.fromtimestamp(now, UTC).date())
+    route = plan(permit, _draw(permit, rooms), now)
     if isinstance(route, Refusal):
         return route
     exchange.plan = route
-    exchange.enter(Phase.PLANNED)
 
     attempt, tenants = route.attempts[0], exchange.policy.several_tenants
     foreign = await held(rooms.objects, exchange.policy, principal.key, attempt.provider, ask) if tenants else None
@@ -195,14 +190,16 @@ async def _travel(
     if isinstance(safe, Refusal):
         return safe
     exchange.safe = safe
-    exchange.enter(Phase.REDACTED)
 
     if ask.upgrade or counts_here(ask, rooms.providers[attempt.provider]):
         return await _answer_otherwise(exchange, arrival, permit, reply, rooms)
     called = await call(exchange, arrival, permit, attempt, safe, rooms)
     safe, headers = called.way_back(safe), _answer_headers(exchange)
     answer = Answer(called.provider, called.upstream, safe, headers, called.see, called.translation)
-    await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
+    try:
+        await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
+    finally:
+        called.upstream.close()
     return None
 
 
@@ -226,12 +223,13 @@ def _draw(permit: Permit, rooms: Rooms) -> float:
 
 
 def _own_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
-    own = [*exchange.dialect.id_headers(exchange.request_id), ("x-gateway-decision", exchange.decision)]
-    if exchange.attempt is not None and exchange.attempt.version is not None:
-        own.append(("x-gateway-model-version", exchange.attempt.version))
+    attempt = exchange.attempt
+    own = attempt.headers if attempt is not None else ()
+    if attempt is None or exchange.refusal is not None:
+        own = (("x-gateway-decision", exchange.decision), *own[1:])
     if exchange.dropped:
-        own.append(("x-gateway-dropped", ", ".join(exchange.dropped)[:1000]))
-    return tuple(own)
+        own = (*own, ("x-gateway-dropped", ", ".join(exchange.dropped)[:1000]))
+    return (*exchange.dialect.id_headers(exchange.request_id), *own)
 
 
 def _limit_headers(exchange: Exchange, remaining: Sequence[Remaining] | None = None) -> tuple[tuple[str, str], ...]:

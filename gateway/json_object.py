@@ -163,7 +163,7 @@ def _words(body: bytes, error: Exception) -> str:
 
 def _check_depth(body: bytes) -> None:
     """Only a body with that many brackets can be too deep; then they are counted, strings left out."""
-    if not _many_brackets(body):
+    if len(body) <= 2 * DEEPEST or not _many_brackets(body):  # what opens must close
         return
     depth = 0
     for bracket in _NO_BRACKET.sub(b"", body):

@@ -38,10 +38,7 @@ class Patience:
         self._clock = clock
         self._waits: dict[Any, tuple[float, Callable[[], None]]] = {}
         self._watched: dict[Any, Callable[[float], None]] = {}
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return self._clock.monotonic()
+        self.now = clock.monotonic
 
     def begin(self, who: Any, seconds: float, out_of_patience: Callable[[], None]) -> None:
         """`who` waits from now on; `out_of_patience` is called once if that lasts longer than `seconds`."""

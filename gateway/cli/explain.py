@@ -85,7 +85,7 @@ def _foreseen(
         return lines, True
     ask = Ask(Endpoint("chat", "chat", "POST", "/chat/completions"), None, model=model)
     permit = decide(policy, Principal(key, "explain"), ask, now)
-    route = permit if isinstance(permit, Refusal) else plan(permit, 0.0, at.date())
+    route = permit if isinstance(permit, Refusal) else plan(permit, 0.0, now)
     if isinstance(route, Refusal):
         status = REFUSALS[route.reason].status
         lines.append(f"Refused, {status} {REFUSALS[route.reason].code or route.reason.value}: {route.message}")

@@ -223,7 +223,7 @@ Alike = tuple[str, str, str, str | None, str | None, int]
 class Decided:
     """What was decided of a call, for those that are like it; `id` names it, as `decision_id` says; `row` is the usage
     row that they add to, `bounds` what their limits come to. `records` is filled by whoever writes them down; `routes`
-    by whoever plans them: by day, the versions that may answer, and the plan of each."""
+    by whoever plans them: by day since 1970, the versions that may answer, and the plan of each."""
 
     id: str
     key: Key
@@ -232,7 +232,7 @@ class Decided:
     row: str
     bounds: Bounds
     records: dict[tuple[str | None, ...], Any] = field(default_factory=dict, compare=False, repr=False)
-    routes: dict[date, tuple[tuple[Version, ...], Mapping[str, Any]]] = field(
+    routes: dict[int, tuple[tuple[Version, ...], Mapping[str, Any]]] = field(
         default_factory=dict, compare=False, repr=False
     )
 

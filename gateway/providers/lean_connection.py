@@ -17,6 +17,7 @@ IDLE = 15.0  # seconds that a connection is kept for the next request; servers c
 LARGEST_HEAD = 64 << 10  # bytes of an answer's head
 HIGH_WATER = 256 << 10  # bytes of an answer that wait for the client before the provider is paused
 MOST_INTERIM = 8  # 1xx answers before the real one
+_FRAMING = frozenset(("content-length", "transfer-encoding"))
 # Names that come with nearly every answer, in the ways in which they are written.
 _NAMES: Mapping[bytes, str] = {
     way.encode(): name
@@ -175,12 +176,8 @@ class Answer:
         self._request = request
         self._patience = patience
         self._reused = reused
-        self._raw_headers: dict[str, str] = {}
         self._parts: list[bytes] = []
-        self._size = 0
-        self._got = 0
-        self._head_size = 0
-        self._interim = 0
+        self.status = self._size = self._got = self._head_size = self._interim = 0
         self.begun = self._complete = self._paused = False
         self.over = self.keep = False  # whether the connection is done with it, and may carry another
         self._failure: ProviderFailure | None = None
@@ -188,8 +185,8 @@ class Answer:
         self.taker: Callable[[bytes], bool] | None = None  # to whom the body goes as it comes
         self._seen: asyncio.Future[bool] | None = None  # the waiter of the last look, and when it was first seen
         self._since = 0.0
-        self.status = 0
-        self.headers: Mapping[str, str] = self._raw_headers
+        self._raw_headers: dict[str, str]  # what the parser says; nothing before it begins
+        self.headers: Mapping[str, str]
         patience.watch(self, self._look)
 
     # what httptools says
@@ -199,7 +196,7 @@ class Answer:
         if self._complete:
             self.keep = False
         else:
-            self._raw_headers.clear()
+            self.headers = self._raw_headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header (or, after the body, a trailer: nobody needs one)."""
@@ -268,8 +265,7 @@ class Answer:
         """The connection is closed. A body that ends by that (no length, not chunked) is complete."""
         if self._complete or self._failure is not None:
             return
-        headers = self._raw_headers
-        if self.begun and error is None and "content-length" not in headers and "transfer-encoding" not in headers:
+        if self.begun and error is None and _FRAMING.isdisjoint(self.headers):
             self._complete = True
             self._wake()
             return
@@ -290,19 +286,13 @@ class Answer:
 
     # what the journey asks
 
-    async def head(self) -> None:
-        """Returns when `status` and `headers` are there. Raises ProviderTimeout, ProviderBroken, StaleConnection."""
-        while not self.begun:
-            if self._failure is not None:
-                raise self._failure
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            except asyncio.CancelledError:
-                self.close()
-                raise
-            finally:
-                self._waiter = None
+    def head(self) -> asyncio.Future[bool]:
+        """What to wait for until `status` and `headers` are there; who gives up must `close`. It raises
+        ProviderTimeout, ProviderBroken, StaleConnection."""
+        self._waiter = waiter = self._loop.create_future()
+        if self.begun or self._failure is not None:
+            self._wake()
+        return waiter
 
     def rest_now(self) -> bytes | None:
         """All that is still to come, if it has come."""
@@ -396,5 +386,11 @@ class Answer:
             self.fail(ProviderTimeout(f"{what} within {seconds:g} s"))
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(False)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self.begun or self._failure is None:
+            waiter.set_result(False)
+        else:
+            waiter.set_exception(self._failure)
+        self._waiter = None

@@ -43,17 +43,19 @@ class LeanTransport:
             return await self._plain.send(request)
         origin, head = self._request(request)
         connection = self._take(origin)
-        if connection is not None:
+        while True:
+            if connection is None:
+                connection = await self._connect(origin, request.connect)
             answer = connection.exchange(request, head)
             try:
                 await answer.head()
+            except StaleConnection:  # the provider closed it as we wrote; nothing of an answer had come
+                connection = None  # INVARIANT: a new one is not stale, so this happens once
+            except asyncio.CancelledError:
+                answer.close()
+                raise
+            else:
                 return answer
-            except StaleConnection:
-                pass  # the provider closed it as we wrote; nothing of an answer had come
-        connection = await self._connect(origin, request.connect)
-        answer = connection.exchange(request, head)
-        await answer.head()
-        return answer
 
     async def close(self) -> None:
         """Close every connection."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 
 import msgspec
+from msgspec import structs
 
 from gateway import __version__
 from gateway.dialects import dialect_of
@@ -69,14 +70,22 @@ class OpenAI:
         timeout: float | None, secret: str | None,
     ) -> UpstreamRequest:  # fmt: skip
         """The upstream request: the same path and query below our base URL (another where it was translated), our
-        credential, an allow-list of headers."""
-        endpoint = ask.endpoint
-        within = self._within
+        credential, an allow-list of headers. A head that comes again leaves as it did, with another body."""
+        fields = headers if type(headers) is Fields else None
+        known: UpstreamRequest
+        if fields is not None and (last := fields.made.get(self)) is not None:
+            endpoint, its_model, stream, its_timeout, its_secret, known = last
+            if (
+                endpoint is ask.endpoint and its_model == model and stream == ask.stream and its_timeout == timeout
+                and its_secret == secret
+            ):  # fmt: skip
+                return structs.replace(known, body=body)
+        endpoint, within = ask.endpoint, self._within
         url, passed = self._head(ask, model, body, headers, secret)
         total = within.total if timeout is None else min(within.total, timeout)
         # Only a stream's first byte has a time of its own: a plain answer begins when it is finished.
         streaming = ask.stream or not endpoint.visible
-        return UpstreamRequest(
+        made = UpstreamRequest(
             endpoint.method,
             url,
             passed,
@@ -86,12 +95,13 @@ class OpenAI:
             gap=min(within.gap, total),
             total=total,
         )
+        if fields is not None and endpoint.visible and "idempotency-key" not in fields:
+            fields.made[self] = endpoint, model, ask.stream, timeout, secret, structs.replace(made, body=None)
+        return made
 
     def _head(self, ask: Ask, model: str | None, body: object, headers: Mapping[str, str], secret: str | None) -> Head:
         """Address and headers. A visible call's are made once for all that differ in nothing they are made of."""
         endpoint = ask.endpoint
-        if (known := self._again(ask, model, headers, secret)) is not None:
-            return known
         if not endpoint.visible or "idempotency-key" in headers:
             return self._base + self._path(ask, model), tuple(self._headers(endpoint, body, headers, secret))
         names = self._names.get(endpoint) or self._passed(endpoint)
@@ -103,17 +113,7 @@ class OpenAI:
                 self._heads.clear()
                 self._names.clear()
             self._heads[alike], self._names[endpoint] = head, names
-        if type(headers) is Fields:
-            headers.made[self] = endpoint, model, ask.stream, secret, head
         return head
-
-    def _again(self, ask: Ask, model: str | None, headers: Mapping[str, str], secret: str | None) -> Head | None:
-        """What the last call with the same fields left with, if this one is alike."""
-        if type(headers) is not Fields or (last := headers.made.get(self)) is None:
-            return None
-        endpoint, its_model, stream, its_secret, head = last
-        alike = endpoint is ask.endpoint and its_model == model and stream == ask.stream and its_secret == secret
-        return head if alike else None
 
     def _passed(self, endpoint: Endpoint) -> tuple[str, ...]:
         """The client's headers that pass."""

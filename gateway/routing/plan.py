@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -21,13 +21,15 @@ ORDINARY = frozenset(("auto", "default", "standard", "standard_only"))
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One call that may be made. `model` is the provider's name of it, None for a call that names no model."""
+    """One call that may be made. `model` is the provider's name of it, None for a call that names no model. `headers`
+    are ours that its answer goes with: by which decision, from which version."""
 
     provider: str
     model: str | None = None
     version: str | None = None
     alias: str | None = None
     price: Price | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -36,14 +38,14 @@ class Plan(msgspec.Struct, frozen=True):
     attempts: tuple[Attempt, ...]
 
 
-def plan(permit: Permit, draw: float, today: date) -> Plan | Refusal:
-    """The plan of a permit. `draw` in [0, 1) picks the version; `today` picks the price row."""
+def plan(permit: Permit, draw: float, now: float) -> Plan | Refusal:
+    """The plan of a permit. `draw` in [0, 1) picks the version; the day of `now`, in Unix seconds, the price row."""
     if not permit.models:
         if permit.provider is None:
             return Refusal(Reason.NO_PROVIDER, "No provider serves this call.", rule=permit.rule)
-        return Plan((Attempt(permit.provider),))
+        return Plan((Attempt(permit.provider, headers=(("x-gateway-decision", permit.decision),)),))
     if (decided := permit.decided) is not None and "service_tier" not in permit.ask.fields:
-        versions, plans = decided.routes.get(today) or _routes(permit, decided, today)
+        versions, plans = decided.routes.get(int(now // 86400)) or _routes(permit, decided, now)
         if versions:
             return plans[weighted(versions, draw).name if len(versions) > 1 else versions[0].name]
     model, rest = permit.models[0]
@@ -61,23 +63,24 @@ def plan(permit: Permit, draw: float, today: date) -> Plan | Refusal:
             "model",
             permit.rule,
         )
-    return _plan(permit, weighted(versions, draw), rest, today)
+    return _plan(permit, weighted(versions, draw), rest, now)
 
 
-def _plan(permit: Permit, chosen: Version, rest: str, today: date) -> Plan:
-    upstream = rest if chosen.model == "*" else chosen.model
+def _plan(permit: Permit, chosen: Version, rest: str, now: float) -> Plan:
+    upstream, today = rest if chosen.model == "*" else chosen.model, datetime.fromtimestamp(now, UTC).date()
     price = permit.policy.price(chosen.provider, upstream, today, asked_tier(permit))
-    return Plan((Attempt(chosen.provider, upstream, chosen.name, permit.ask.model, price),))
+    headers = ("x-gateway-decision", permit.decision), ("x-gateway-model-version", chosen.name)
+    return Plan((Attempt(chosen.provider, upstream, chosen.name, permit.ask.model, price, headers),))
 
 
-def _routes(permit: Permit, decided: Decided, today: date) -> tuple[tuple[Version, ...], Mapping[str, Plan]]:
+def _routes(permit: Permit, decided: Decided, now: float) -> tuple[tuple[Version, ...], Mapping[str, Plan]]:
     """The versions that may answer calls like this one, and their plans; kept with what was decided of it."""
     (model, rest), wanted = permit.models[0], permit.ask.version
     versions = eligible(permit.policy, model, permit.require)
     versions = tuple(version for version in versions if wanted is None or version.name == wanted)
-    routes = versions, {version.name: _plan(permit, version, rest, today) for version in versions}
+    routes = versions, {version.name: _plan(permit, version, rest, now) for version in versions}
     decided.routes.clear()
-    decided.routes[today] = routes
+    decided.routes[int(now // 86400)] = routes
     return routes
 
 

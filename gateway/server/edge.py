@@ -153,8 +153,10 @@ class Edge(web.Server):
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # INVARIANT: `_serve` starts one
         rooms, running, now, entropy = self._rooms, self.running, self._rooms.clock.now, self._entropy
-        while not connection.over:
+        while True:
             if (exchange := connection.next()) is None:
+                if connection.over:
+                    return
                 await connection.turn()
                 continue
             exchange.request_id = request_id(now(), entropy)

@@ -61,24 +61,19 @@ class Answer(msgspec.Struct, frozen=True):
     translation: Translation | None = None  # where the provider speaks another dialect than the client
 
 
-async def relay(
+def relay(
     exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting, grow: GrowLease
-) -> None:  # fmt: skip
-    """Bring the answer to the client. `grow` holds more of a lease, as a stream passes. Raises Failure only while
-    nothing has been sent to the client, ClientGone at any time."""
-    upstream, ask = answer.upstream, exchange.ask
-    assert ask is not None  # noqa: S101  # INVARIANT: an answer exists only after a permit, which holds the ask
-    try:
-        if upstream.status >= 400:
-            await _relay_error(exchange, answer, reply)
-        elif not ask.endpoint.visible:
-            await relay_opaque(exchange, answer, reply, clock)
-        elif is_stream(upstream.headers):
-            await _relay_stream(exchange, answer, reply, clock, counting, grow)
-        else:
-            await _relay_whole(exchange, answer, reply, clock, counting)
-    finally:
-        upstream.close()
+) -> Awaitable[None]:  # fmt: skip
+    """What brings the answer to the client; then it is the caller's to close. `grow` holds more of a lease, as a stream
+    passes. Raises Failure only while nothing has been sent to the client, ClientGone at any time."""
+    upstream = answer.upstream
+    if upstream.status >= 400:
+        return _relay_error(exchange, answer, reply)
+    if not _ask(exchange).endpoint.visible:
+        return relay_opaque(exchange, answer, reply, clock)
+    if is_stream(upstream.headers):
+        return _relay_stream(exchange, answer, reply, clock, counting, grow)
+    return _relay_whole(exchange, answer, reply, clock, counting)
 
 
 async def _relay_error(exchange: Exchange, answer: Answer, reply: Reply) -> None:

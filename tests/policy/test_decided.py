@@ -75,7 +75,7 @@ def met(
     verdict = decide(policy, Principal(policy.keys[key], "default"), asked, now)
     if isinstance(verdict, Refusal):
         return verdict, None
-    route = plan(verdict, draw, datetime.fromtimestamp(now, UTC).date())
+    route = plan(verdict, draw, now)
     return structs.replace(verdict, decided=None), route
 
 
@@ -117,7 +117,7 @@ def test_a_price_that_begins_counts_from_its_day_on() -> None:
         now = NOW + (day - TODAY) / timedelta(seconds=1)
         permit = decide(policy, Principal(policy.keys["bot"], "a"), asked, now)
         assert isinstance(permit, Permit)
-        route = plan(permit, 0.0, day)
+        route = plan(permit, 0.0, now)
         assert isinstance(route, Plan)
         assert route.attempts[0].price is not None
         inputs.append(route.attempts[0].price.input)
