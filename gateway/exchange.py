@@ -8,6 +8,7 @@ of the one before it, so the type checker refuses a journey that skips one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from gateway.dialects import OPENAI, Dialect
 from gateway.endpoints import Endpoint
@@ -16,11 +17,11 @@ from gateway.identity.principal import Principal
 from gateway.limits.pricing import cost
 from gateway.limits.reservation import Basis, Reservation, Usage
 from gateway.limits.scopes import Charge, Denial
-from gateway.policy.compiled import PolicySet
+from gateway.policy.compiled import PolicySet, Price
 from gateway.policy.permit import Permit, decision_id
 from gateway.reading import Ask
 from gateway.redaction.safe import Coverage, SafeRequest
-from gateway.routing.plan import Attempt, Plan
+from gateway.routing.plan import ORDINARY, Attempt, Plan
 from gateway.tokens.passed import Passed
 
 
@@ -109,6 +110,7 @@ class Exchange:
     response_id: str | None = None
     response_model: str | None = None
     finish_reasons: tuple[str, ...] = ()
+    tier: str | None = None  # the service tier that the provider says it served
     reply: Coverage | None = None  # what the search of the reply has seen
     flags: list[str] = field(default_factory=list)
     dropped: tuple[str, ...] = ()  # parameters that the provider's dialect cannot express
@@ -130,13 +132,28 @@ class Exchange:
 
     def cost(self) -> Charge:
         """What the exchange comes to as far as it is known: its usage, priced by the attempt that served it."""
-        usage, price = self.usage, self.attempt.price if self.attempt is not None else None
+        usage, price = self.usage, self._price()
         if usage is None or (basis := usage.basis) is _NOTHING:
             return Charge(0, 0)
         if basis is _ABANDONED and self.reservation is not None:
             worst = self.reservation.estimate
             return Charge(worst.tokens, worst.nano_usd)
         return Charge(usage.input_tokens + usage.output_tokens, cost(usage, price))
+
+    def _price(self) -> Price | None:
+        """The attempt's, which is that of the tier that was asked for; or, where the provider says that it served
+        another, that one's."""
+        if (attempt := self.attempt) is None or (price := attempt.price) is None or self.tier is None:
+            return attempt.price if attempt is not None else None
+        served = None if self.tier in ORDINARY else self.tier
+        if served == price.tier or attempt.model is None:
+            return price
+        return (
+            self.policy.price(
+                attempt.provider, attempt.model, datetime.fromtimestamp(self.started_at, UTC).date(), served
+            )
+            or price
+        )
 
     def cost_header(self) -> tuple[tuple[str, str], ...]:
         """`x-gateway-cost-usd` where the model is priced."""

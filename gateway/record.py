@@ -21,6 +21,7 @@ from gateway.limits.reservation import Basis
 from gateway.limits.scopes import Remaining
 from gateway.limits.standing import odd
 from gateway.reading import Ask
+from gateway.routing.plan import ORDINARY
 
 _NOTHING = Basis.NOTHING
 UNKNOWN = "(unknown)"  # for a client's word that means nothing here: it might be a secret in a wrong place
@@ -41,7 +42,8 @@ _NAMES = {
     "credential": "gateway.provider.credential",
     "provider_status": "gateway.provider.status", "provider_request_id": "gateway.provider.request_id",
     "provider_error": "gateway.provider.error", "response_id": "gen_ai.response.id",
-    "response_model": "gen_ai.response.model", "finish_reasons": "gen_ai.response.finish_reasons",
+    "response_model": "gen_ai.response.model", "service_tier": "gateway.service_tier",
+    "finish_reasons": "gen_ai.response.finish_reasons",
     "flags": "gateway.flags",
     "dropped": "gateway.dropped", "error": "error.type", "code": "gateway.error.code",
     "message": "gateway.message", "failure": "gateway.failure",
@@ -148,6 +150,7 @@ class Told(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     cached: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
+    service_tier: str | None = None  # that was served, unless it is the ordinary one
     counted_by: str | None = None  # the encoding, where basis is `counted` and it was counted in tokens
     redaction: str | None = None
     recognizers: tuple[str, ...] = ()  # the entity types that were looked for
@@ -211,6 +214,8 @@ def record_of(exchange: Exchange) -> Record:
     )
     if ask is not None:
         _say_asked(told, ask)
+    if exchange.tier is not None and exchange.tier not in ORDINARY:
+        told.service_tier = exchange.tier
     if (refusal := exchange.refusal) is not None:
         told.error, told.code = refusal.reason, REFUSALS[refusal.reason].code
         if refusal.reason not in QUOTING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from gateway.limits.scopes import Charge
 from gateway.limits.settler import Settler
 from gateway.policy.compile import compile_policies
 from gateway.policy.compiled import ProviderFacts
-from gateway.ports import Head
+from gateway.ports import Head, Transport, Upstream, UpstreamRequest
 from gateway.providers.echo import Echo
 from gateway.record import Record
 from gateway.telemetry.tasks import Background
@@ -167,6 +168,77 @@ async def test_a_refusal_that_comes_late_to_a_client_that_has_left_is_recorded_o
     await journey(asked, find(asked.method, asked.path), Left(), rooms)
     (record,) = cast("Kept", rooms.records).all
     assert (record.told.ending, record.told.status, record.told.error) == ("client_gone", 499, "bad_request")
+
+
+PRICES = """
+[[prices]]
+provider = "echo"
+model = "*"
+input = 1
+output = 2
+[[prices]]
+provider = "echo"
+model = "*"
+tier = "flex"
+input = 0.5
+output = 1
+"""
+
+
+class Tiered(Transport):
+    """Echo, that says which service tier it served."""
+
+    def __init__(self, inner: Transport, tier: bytes) -> None:
+        self._inner, self._tier = inner, tier
+
+    async def send(self, request: UpstreamRequest) -> Upstream:
+        upstream = await self._inner.send(request)
+        rest, chunk = upstream.rest_now, upstream.chunk
+
+        def told(data: bytes) -> bytes:
+            return data.replace(b'"choices":', b'"service_tier":' + self._tier + b',"choices":')
+
+        async def next_chunk() -> bytes:
+            return told(await chunk())
+
+        def rest_now() -> bytes | None:
+            return told(found) if (found := rest()) is not None else None
+
+        async def flow(_: Any) -> bool:
+            return False
+
+        return cast("Upstream", SimpleNamespace(
+            status=upstream.status, headers=upstream.headers, chunk=next_chunk, rest_now=rest_now, flow=flow,
+            close=upstream.close,
+        ))  # fmt: skip
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "tier", "price", "told"),
+    [
+        ("flex", b'"default"', 1000, None), ("auto", b'"flex"', 500, "flex"), ("flex", b'"flex"', 500, "flex"),
+        ("flex", b"null", 500, None), ("flex", b"7", 500, None), ("auto", b'"scale"', 1000, "scale"),
+    ],
+)  # fmt: skip
+async def test_what_was_served_is_charged(
+    rooms: Rooms, stream: bool, asked: str, tier: bytes, price: int, told: str | None
+) -> None:
+    files = {**POLICIES, "prices.toml": PRICES}
+    policy, mistakes, _ = compile_policies(files, {"echo": ProviderFacts("echo", "echo")})
+    assert policy is not None, mistakes
+    echo = Echo("echo")
+    echo.transport = Tiered(echo.transport, tier)
+    policies = SimpleNamespace(current=policy, keys=Directory(policy.by_digest))
+    rooms = replace(rooms, policies=cast("Any", policies), providers={"echo": echo})
+    body = chat("a word", model="echo", service_tier=asked, stream=stream)
+    record, _, bugs = await ended(rooms, body)
+    assert not bugs
+    assert (record.told.ending, record.told.basis, record.told.service_tier) == ("answered", "provider", told)
+    cost = (record.told.input_tokens or 0) * price + (record.told.output_tokens or 0) * 2 * price
+    assert record.told.charged_nano_usd == cost > 0
 
 
 async def test_what_cannot_be_worked_out_is_charged_as_reserved(

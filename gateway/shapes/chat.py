@@ -15,7 +15,7 @@ from gateway.dialects import OPENAI
 from gateway.errors import Wire
 from gateway.limits.reservation import Usage
 from gateway.providers.errors import is_error_body
-from gateway.shapes.shape import Key, Piece, Said, Shape, short
+from gateway.shapes.shape import Key, Piece, Said, Shape, short, tier_of
 from gateway.stream.filters import ABSURD, Meter, credible, credible_usage
 from gateway.stream.sse import Event, data_event
 
@@ -65,6 +65,7 @@ class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
 
 
 class _Whole(msgspec.Struct):
@@ -72,6 +73,7 @@ class _Whole(msgspec.Struct):
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: Any = None
+    service_tier: msgspec.Raw = _ABSENT
 
 
 class _Usage(msgspec.Struct):
@@ -123,6 +125,7 @@ class _Plain(msgspec.Struct):
     model: str | None = None
     choices: list[_Choice] | None = None
     error: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -169,6 +172,7 @@ class ChatMeter(Meter):
         if (told := bytes(chunk.usage)) in _NOTHING:
             return True
         self.use(credible_usage(told))
+        self.tier = tier_of(bytes(chunk.service_tier)) or self.tier
         return not self._strip or bool(chunk.choices) or self.error
 
     def _count_parts(self, parts: str | list[_Part] | None) -> None:
@@ -201,7 +205,7 @@ def said(body: bytes) -> Said:
         return _said(body)
     return Said(
         usage, short(plain.id), short(plain.model), _reasons(plain.choices), is_object=True,
-        is_sound=plain.error is _ABSENT,
+        is_sound=plain.error is _ABSENT, tier=tier_of(bytes(plain.service_tier)),
     )  # fmt: skip
 
 
@@ -219,7 +223,10 @@ def _said(body: bytes) -> Said:
             return Said(credible_usage(bytes(_usage.decode(body).usage)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Said()
-    return Said(credible(whole.usage), short(whole.id), short(whole.model), _reasons(whole.choices), is_object=True)
+    return Said(
+        credible(whole.usage), short(whole.id), short(whole.model), _reasons(whole.choices), is_object=True,
+        tier=tier_of(bytes(whole.service_tier)),
+    )  # fmt: skip
 
 
 def stream_error(wire: Wire, message: str, request_id: str, _meter: Meter) -> Event:

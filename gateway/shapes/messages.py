@@ -74,6 +74,7 @@ class MessagesMeter(Meter):
                 if event.delta is not None and event.delta.stop_reason:
                     self.finish(event.delta.stop_reason)
                     self.use(usage_of(self._told))
+                    self.tier = _tier(self._told)
             case "message_stop":
                 self.ended = True
             case "error":
@@ -109,7 +110,14 @@ def said(body: bytes) -> Said:
         return Said()
     reason = short(whole.stop_reason)
     told = {name: value for name, value in (whole.usage or {}).items() if value is not None}
-    return Said(usage_of(told), short(whole.id), short(whole.model), (reason,) if reason is not None else ())
+    reasons = (reason,) if reason is not None else ()
+    return Said(usage_of(told), short(whole.id), short(whole.model), reasons, tier=_tier(told))
+
+
+def _tier(usage: dict[str, Any]) -> str | None:
+    """The service tier, which Anthropic's `usage` says."""
+    tier = usage.get("service_tier")
+    return short(tier) if isinstance(tier, str) else None
 
 
 def stream_error(wire: Wire, message: str, request_id: str, _meter: Meter) -> Event:

@@ -15,7 +15,7 @@ import msgspec
 from gateway.dialects import OPENAI
 from gateway.errors import Wire
 from gateway.shapes.chat import CHAT_OUTPUT
-from gateway.shapes.shape import Key, Piece, Said, Shape, short
+from gateway.shapes.shape import Key, Piece, Said, Shape, short, tier_of
 from gateway.stream.filters import Meter, credible_usage
 from gateway.stream.sse import Event
 
@@ -39,6 +39,7 @@ class _Response(msgspec.Struct):
     incomplete_details: _Incomplete | None = None
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
 
 
 class _Event(msgspec.Struct):
@@ -78,6 +79,7 @@ class ResponsesMeter(Meter):
             self.ended = True
             self.error = event.type == "response.failed"
             self.finish(_reason(event.response))
+            self.tier = tier_of(bytes(event.response.service_tier))
             if (usage := bytes(event.response.usage)) not in _NOTHING:
                 self.use(credible_usage(usage))
         return True
@@ -103,6 +105,7 @@ def said(body: bytes) -> Said:
         short(whole.model),
         (reason,) if reason is not None else (),
         pending=whole.status in PENDING,
+        tier=tier_of(bytes(whole.service_tier)),
     )
 
 

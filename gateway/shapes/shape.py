@@ -29,11 +29,23 @@ class Said(msgspec.Struct, frozen=True):
     pending: bool = False
     is_object: bool = False
     is_sound: bool = False
+    tier: str | None = None  # the service tier that it says was served
+
+
+def tier_of(raw: bytes) -> str | None:
+    """A `service_tier` that an answer says; None: it says none that is a text."""
+    try:
+        return short(_text.decode(raw)) if raw else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def short(text: str | None) -> str | None:
     """A provider's name of something, as it may go into a record."""
     return text[:LONGEST_NAME] if text else None
+
+
+_text = msgspec.json.Decoder(str | None)
 
 
 @dataclass(slots=True)

@@ -40,6 +40,7 @@ class Meter:
         self.ended = False  # the stream itself said that it is whole
         self.response_id: str | None = None
         self.model: str | None = None
+        self.tier: str | None = None  # the service tier that it says was served
         self.finish_reasons: list[str] = []
         self.flags: list[str] = []
         self.sequence = -1  # the last event's number, where events are numbered

@@ -125,7 +125,7 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     if exchange.usage.basis is Basis.COUNTED:
         await recount(exchange, counting)
     exchange.response_id, exchange.response_model = said.response_id, said.model
-    exchange.finish_reasons = said.finish_reasons
+    exchange.finish_reasons, exchange.tier = said.finish_reasons, said.tier
     if (keep := answer.safe.keep) is not None and said.response_id is not None:
         await keep.under(said.response_id)
     if (guard := answer.safe.reply) is not None:
@@ -223,7 +223,7 @@ def _note(exchange: Exchange, meter: Meter, safe: SafeRequest) -> None:
     if exchange.usage is None:
         exchange.usage = _used_by_stream(exchange, meter)
     exchange.response_id, exchange.response_model = meter.response_id, meter.model
-    exchange.finish_reasons = tuple(meter.finish_reasons)
+    exchange.finish_reasons, exchange.tier = tuple(meter.finish_reasons), meter.tier
     exchange.flags.extend(meter.flags)
     exchange.reply = safe.reply.coverage if safe.reply is not None else None
 

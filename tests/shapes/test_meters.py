@@ -100,3 +100,28 @@ def test_rubbish_says_nothing(shape: str, body: bytes) -> None:
     assert SHAPES[shape].whole(body).usage is None
     assert not SHAPES[shape].is_error(body)
     list(SHAPES[shape].meter(True).feed(data_event(body)))
+
+
+TIERED: dict[str, dict[str, Any]] = {
+    "chat": {"id": "c", "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+    "responses": {"id": "r", "object": "response", "status": "completed", "usage": {
+        "input_tokens": 1, "output_tokens": 1}},
+    "messages": {"id": "m", "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", TIERED)
+@pytest.mark.parametrize(("tier", "told"), [("priority", "priority"), (None, None), (7, None), (["x"], None)])
+def test_the_tier_that_was_served_is_read(shape: str, tier: Any, told: str | None) -> None:
+    whole = TIERED[shape]
+    if shape == "messages":
+        whole = {**whole, "usage": {**whole["usage"], "service_tier": tier}}
+        start = {"type": "message_start", "message": whole}
+        chunks = [start, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}]
+    else:
+        whole = {**whole, "service_tier": tier}
+        chunks = [whole if shape == "chat" else {"type": "response.completed", "response": whole}]
+    said = SHAPES[shape].whole(msgspec.json.encode(whole))
+    assert (said.tier, said.usage is not None) == (told, True)
+    meter = metered(shape, *chunks)
+    assert (meter.tier, meter.usage is not None) == (told, True)
