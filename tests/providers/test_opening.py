@@ -73,3 +73,49 @@ async def test_a_connection_that_ends_as_it_is_made_is_no_connection(how: str, m
             await transport.send(request)
         await asyncio.sleep(0.01)
         assert transport.connections == 0
+
+
+class Answers(asyncio.Protocol):
+    """Answers each request, and counts who came."""
+
+    came = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        type(self).came += 1
+
+    def data_received(self, _: bytes) -> None:
+        self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def now(self) -> float:
+        return self.at
+
+    monotonic = now
+
+
+@pytest.mark.parametrize(("pause", "came"), [(0.0, 1), (30.0, 1), (59.0, 1), (60.0, 2), (3600.0, 2)])
+async def test_a_connection_outlives_a_pause_of_a_minute(pause: float, came: int) -> None:
+    class Counted(Answers):
+        came = 0
+
+    server = await asyncio.get_running_loop().create_server(Counted, "127.0.0.1", 0)
+    clock, nobody = Hands(), object()
+    transport = LeanTransport(clock, Patience(clock), nobody)  # type: ignore[arg-type]  # nothing streams here
+    request = UpstreamRequest("POST", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", (), b"{}")
+    try:
+        for _ in range(2):
+            assert await (await transport.send(request)).chunk() == b"{}"
+            clock.at += pause
+        assert (Counted.came, transport.connections) == (came, 1)
+    finally:
+        for connection in tuple(transport._open):
+            connection.abort()
+        server.close()
