@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,7 @@ from statistics import median
 from bench import peers, store, tokens
 from bench.measures import NotMeasured, Result
 from bench.processes import Running, chat_once, gateway, nginx, redis_server, upstream
-from bench.results import Facts, table, write
+from bench.results import Facts, goals, table, write
 from bench.rows import CONTROL, OURS, Plan, Row, rows
 from bench.sets import KEY, everything_policies, plain_policies, ruled_policies
 
@@ -120,13 +121,15 @@ def run(plan: Plan, wanted: list[Row], facts: Facts) -> tuple[Found, Bench]:
                 facts.missing.append(f"rounds after the first {number}: the time was up")
                 break
             for row in wanted:
-                _measure(bench, row, found[row.name], facts, number)
+                for turn in range(row.turns):
+                    _measure(bench, row, found[row.name], facts, number * row.turns + turn)
         _memory(bench, found, facts)
     return found, bench
 
 
 def _measure(bench: Bench, row: Row, found: dict[str, list[Result]], facts: Facts, number: int) -> None:
-    for name in row.systems:
+    others = row.systems[1:]
+    for name in (CONTROL, *(others if number % 2 == 0 else reversed(others))):  # who comes first in turns as well
         system = bench.systems.get(name)
         if system is None or (number and name not in found):
             continue
@@ -230,7 +233,7 @@ def main() -> None:
     facts = Facts(about=[f"load average before it began: {os.getloadavg()[0]:.1f}; above 0.5 others were at work"])
     found, _ = run(plan, wanted, facts)
     facts.about += _about(plan, found)
-    print("\n".join([*table(wanted, found), "", *facts.memory, "", *facts.missing]))  # the result
+    print("\n".join([*goals(wanted, found), "", *table(wanted, found), "", *facts.memory, "", *facts.missing]))  # the result
     if options.out is not None:
         write(options.out, wanted, found, facts)
     if options.smoke:
@@ -239,7 +242,7 @@ def main() -> None:
 
 def _only(row: Row, systems: set[str]) -> Row:
     kept = tuple(name for name in row.systems if name in systems)
-    return Row(row.name, row.work, kept, row.measure, row.unit, row.goals)
+    return replace(row, systems=kept)
 
 
 def _whole(wanted: list[Row], found: Found, facts: Facts) -> None:

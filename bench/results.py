@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from math import log
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from bench.measures import Result
 from bench.rows import CONTROL, OURS, Goal, Row
@@ -25,16 +25,16 @@ class Facts:
     missing: list[str] = field(default_factory=list)  # what was not measured, and why
 
 
-def ratios(found: Mapping[str, Sequence[Result]], system: str, figure: str = "us") -> list[float]:
-    """Round by round, a system's figure by nginx'."""
-    pairs = zip(found.get(system, ()), found.get(CONTROL, ()), strict=False)
+def ratios(found: Mapping[str, Sequence[Result]], system: str, figure: str = "us", to: str = CONTROL) -> list[float]:
+    """Round by round, a system's figure by nginx', or by another's."""
+    pairs = zip(found.get(system, ()), found.get(to, ()), strict=False)
     return [one[figure] / base[figure] for one, base in pairs if base.get(figure)]
 
 
 def value(found: Mapping[str, Sequence[Result]], system: str, goal: Goal) -> float | None:
     """The median of what a goal is about; None where it was not measured."""
     if goal.how == "ratio":
-        all_of_them = ratios(found, system, goal.figure)
+        all_of_them = ratios(found, system, goal.figure, goal.to)
     else:
         pairs = zip(found.get(system, ()), found.get(CONTROL, ()), strict=False)
         all_of_them = [one[goal.figure] - (base[goal.figure] if goal.how == "added" else 0.0) for one, base in pairs]
@@ -47,9 +47,13 @@ def goals(rows: Sequence[Row], found: Found) -> list[str]:
     words = {"us": "µs", "p50": "transit p50", "p99": "transit p99", "first_p50": "first chunk p50"}
     for row in rows:
         for goal in row.goals:
-            got = value(found.get(row.name, {}), row.systems[1], goal)
-            mark, unit = ("×", " nginx") if goal.how == "ratio" else ("", " ms added")
+            by, system = found.get(row.name, {}), goal.of or row.systems[1]
+            got = value(by, system, goal)
+            mark, unit = ("×", f" {goal.to}") if goal.how == "ratio" else ("", " ms added")
             shown = "–" if got is None else f"{got:.2f}{mark}"
+            if goal.to != CONTROL and len(pairs := ratios(by, system, goal.figure, goal.to)) > 1:
+                low, _, high = quantiles(pairs, n=4)
+                shown += f" (half of {len(pairs)} pairs: {low:.2f} – {high:.2f})"
             said = "not measured" if got is None else "yes" if got <= goal.most else "**no**"
             lines.append(f"| {row.work} | {words[goal.figure]} ≤ {goal.most:g}{mark}{unit} | {shown} | {said} |")
     return lines

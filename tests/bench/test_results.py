@@ -33,6 +33,13 @@ def test_goals_say_what_was_reached_and_what_not() -> None:
     assert goals([row(Goal("us", 3.0))], {})[2].endswith("| – | not measured |")
 
 
+def test_a_goal_may_be_beside_another_system_turn_by_turn() -> None:
+    by = {CONTROL: [RESULT] * 3, "plain": [{**RESULT, "us": us} for us in (10.0, 20.0, 10.0)],
+          "peer": [{**RESULT, "us": us} for us in (11.0, 20.0, 10.0)]}  # fmt: skip
+    line = goals([row(Goal("us", 1.05, of="peer", to="plain"))], {"plain": by})[2]
+    assert line.endswith("| µs ≤ 1.05× plain | 1.00× (half of 3 pairs: 1.00 – 1.10) | yes |")
+
+
 def test_the_report_has_a_line_for_each_system_that_was_measured() -> None:
     text = report([row()], found(2.0), Facts(["this machine"], ["| memory |"], ["peer: not installed"]))
     assert "| plain <chat> | nginx | request | 10.0 | 1.00 (1.00 – 1.00) | 100,000 | 1.00 / 2.00 | 0 |" in text
