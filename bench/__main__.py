@@ -233,7 +233,9 @@ def main() -> None:
     facts = Facts(about=[f"load average before it began: {os.getloadavg()[0]:.1f}; above 0.5 others were at work"])
     found, _ = run(plan, wanted, facts)
     facts.about += _about(plan, found)
-    print("\n".join([*goals(wanted, found), "", *table(wanted, found), "", *facts.memory, "", *facts.missing]))  # the result
+    print(
+        "\n".join([*goals(wanted, found), "", *table(wanted, found), "", *facts.memory, "", *facts.missing])
+    )  # the result
     if options.out is not None:
         write(options.out, wanted, found, facts)
     if options.smoke:
