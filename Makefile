@@ -1,5 +1,5 @@
 # One place for everything that is done with this tree. `make` alone lists it.
-# `run` and `test` need Python 3.11 or 3.12, make and a package registry; they set up the rest in .venv.
+# `run` and `test` need Python 3.11 to 3.14, make and a package registry; they set up the rest in .venv.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help

@@ -189,8 +189,9 @@ def chat_once(port: int, key: str, body: Mapping[str, object], headers: Mapping[
         with urllib.request.urlopen(request, timeout=10) as answer:  # loopback
             return int(answer.status)
     except urllib.error.HTTPError as error:
-        print(error.read().decode(errors="replace"), file=sys.stderr)  # the bench stops on this
-        return error.code
+        with error:
+            print(error.read().decode(errors="replace"), file=sys.stderr)  # the bench stops on this
+            return error.code
 
 
 def _connects(port: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -58,6 +59,13 @@ def is_array(body: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadJson):
         return False
     return True
+
+
+def tree_of(text: bytes) -> Any:
+    """Any JSON, decoded, of no more levels than what goes through it by recursion may take: how deep `json` itself
+    goes differs between versions of Python. Integers keep any size. Raises ValueError."""
+    _check_depth(text)
+    return json.loads(text)
 
 
 def has_duplicates(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:

@@ -44,7 +44,7 @@ def dumped(tree: object, form: tuple[str, str], *, ascii_only: bool) -> bytes:
         ('{"a":1}'.encode("utf-16"), "not UTF-8", None),
         (b"\xef\xbb\xbf{}", "not valid JSON", None),
         (b'{"a":' + b"[" * 500 + b"]" * 500 + b"}", "nested", None),
-        (b'{"a":' + b"[" * 50_000, "nested", None),
+        (b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "nested", None),
         (b'{"model":"a","model":"b"}', "occurs twice", "model"),
         (b'{"model":"a","mod\\u0065l":"b"}', "occurs twice", "model"),
         (b'{"model":{"x":1,"model":2},"model":"b"}', "occurs twice", "model"),

@@ -47,7 +47,8 @@ def ask(
         with build_opener(ProxyHandler({})).open(request, timeout=SECONDS) as answer:
             return str(answer.read().decode())
     except HTTPError as error:
-        raise click.ClickException(_words(error)) from None
+        with error:
+            raise click.ClickException(_words(error)) from None
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise click.ClickException(f"the admin listener at {url.partition(BASE)[0]} is not reached: {reason}") from None

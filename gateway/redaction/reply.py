@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from gateway.errors import AnalyzerFailure, BlockedReply, UnscannableReply
-from gateway.json_object import BadJson, dumped, parse_object, splice
+from gateway.json_object import BadJson, dumped, parse_object, splice, tree_of
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.placeholders import LOOKS_LIKE, Placeholders
 from gateway.redaction.safe import Coverage
@@ -206,8 +206,8 @@ class StreamGuard:
 
     async def _event(self, event: Event, data: bytes) -> list[Event]:
         try:
-            chunk = json.loads(data)
-        except (ValueError, RecursionError):
+            chunk = tree_of(data)
+        except ValueError:
             return [event] if self._guard.watching else []  # what cannot be searched does not go on
         if not isinstance(chunk, dict):
             return [event] if self._guard.watching else []

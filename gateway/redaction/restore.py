@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gateway.json_object import dumped
+from gateway.json_object import dumped, tree_of
 from gateway.redaction.placeholders import NAME
 from gateway.shapes.shape import Key, Piece, Runs
 from gateway.stream.sse import Event, rewritten
@@ -143,8 +143,8 @@ def restore_body(body: bytes, mapping: Mapping[str, str], *, json_text: bool = F
 
         return _IN_BYTES.sub(value_of, body)
     try:
-        tree = json.loads(body)
-    except (ValueError, RecursionError):
+        tree = tree_of(body)
+    except ValueError:
         return restore_text(body.decode("utf-8", "surrogateescape"), names).encode("utf-8", "surrogateescape")
     return dumped(_restored(tree, names, JSON_WRITTEN if json_text else JSON_ALWAYS))
 

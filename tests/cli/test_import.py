@@ -123,5 +123,6 @@ def test_keys_keep_working(tmp_path: Path) -> None:
                 with urllib.request.urlopen(request, timeout=10) as answer:
                     status[secret] = answer.status
             except urllib.error.HTTPError as error:
-                status[secret] = error.code
+                with error:
+                    status[secret] = error.code
         assert status == {SECRET: 200, "another": 401}

@@ -80,7 +80,7 @@ def test_no_python_that_fits_is_said_with_what_was_tried(tmp_path: Path) -> None
     pretend(tmp_path, "python3", f'case "$2" in {answers} esac')
     done = find_python(path=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "needs CPython 3.11 or 3.12" in done.stderr
+    assert "needs CPython 3.11 to 3.14" in done.stderr
     assert re.search(r"python3\.11 +not on PATH", done.stderr)
     assert re.search(r"python3 +/old/python3 3\.9\n", done.stderr)
     assert "PYTHON=" in done.stderr

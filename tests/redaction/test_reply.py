@@ -287,3 +287,14 @@ async def test_the_transcript_of_sound_is_running_text() -> None:
     events = [json.loads(line[6:]) for line in passed.splitlines() if line.startswith(b"data: {")]
     heard = "".join(choice["delta"]["audio"]["transcript"] for event in events for choice in event["choices"])
     assert heard == "call *************** now"
+
+
+@pytest.mark.parametrize("levels", [300, 700, 5000, 50_000])
+async def test_an_event_too_deep_to_search_does_not_go_on(levels: int) -> None:
+    safe, guard = await guarded("chat")
+    deep = b"[" * levels + b'"ada@example.com"' + b"]" * levels
+    data = b'data: {"choices":[{"index":0,"delta":{"content":"one"},"odd":' + deep + b"}]}\n\n"
+    data += b'data: {"choices":[{"index":0,"delta":{"content":"two"}}]}\n\ndata: [DONE]\n\n'
+    passed = await streamed("chat", data, safe, guard)
+    assert b"ada@" not in passed
+    assert b"two" in passed

@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -203,3 +204,14 @@ def test_ten_thousand_placeholders() -> None:
     mapping = made(*(f"user{number}@example.com" for number in range(10_000)))
     text = " ".join(mapping)
     assert restore_text(text, Names(mapping)) == " ".join(mapping.values())
+
+
+@pytest.mark.parametrize("levels", [150, 700, 5000, 50_000])
+def test_a_body_of_any_depth_is_restored(levels: int) -> None:
+    """Python reads some 1,000 levels of JSON or as many as its stack holds, by its version; its functions go 1,000."""
+    body = b'{"content":"' + OBRIEN.encode() + b'","odd":' + b"[" * levels + b"]" * levels + b"}"
+    assert b'"o' in (restored := restore_body(body, MAPPING))
+    assert OBRIEN.encode() not in restored
+    (event,) = Decoder().feed(b'data: {"choices":[{"index":0,"delta":' + body + b"}]}\n\n")
+    stage = RestoreFilter(SHAPES["chat"].runs(), MAPPING)
+    assert [one.raw for one in (*stage.feed(event), *stage.flush())] != []
