@@ -18,6 +18,8 @@ from gateway.providers import echo_shapes
 from tests.e2e.harness import KEY, MODELS, REDACTION, config, echo_upstream, gateway, keys
 from tests.redis_server import RedisServer
 
+PATIENT = "[store]\ncall_seconds = 10\n"  # by default 50 ms of silence are an outage, which a busy machine exceeds
+
 
 class Provider:
     """An upstream with a memory: it answers with everything that was said in a conversation."""
@@ -93,7 +95,7 @@ def test_turns_that_come_to_different_processes(tmp_path: Path, redis: RedisServ
         provider, url = stack.enter_context(remembering())
         clients = []
         for name in ("one", "two"):
-            settings = config(url, store=redis.url)
+            settings = config(url, store=redis.url).replace("[store]\n", PATIENT)
             running = stack.enter_context(gateway(tmp_path / name, settings, policies))
             client = openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0)
             clients.append(stack.enter_context(client))
@@ -141,6 +143,7 @@ def test_of_a_translated_response_nothing_is_kept(tmp_path: Path, redis: RedisSe
     policies = {"keys.toml": keys('redaction = "strict"'), "models.toml": MODELS, "redaction.toml": REDACTION}
     with echo_upstream(tmp_path) as upstream:
         settings = config(upstream.url, store=redis.url).replace('["chat", "responses", "messages"]', '["chat"]')
+        settings = settings.replace("[store]\n", PATIENT)
         with gateway(tmp_path / "one", settings, policies) as running:
             with openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0) as client:
                 answer: Any = client.responses.create(model="plain", input="I am ada@example.com.", stream=stream)

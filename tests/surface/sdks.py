@@ -106,8 +106,12 @@ def taken(result: Any) -> Iterator[str]:
         with result as entered:
             yield from taken(entered)
     elif hasattr(result, "__next__"):
-        for _, item in zip(range(MOST), result, strict=False):
-            yield _named(item)
+        try:
+            for _, item in zip(range(MOST), result, strict=False):
+                yield _named(item)
+        finally:  # of a stream that is not read to its end, the connection would be left to the collector
+            if (close := getattr(result, "close", None)) is not None:
+                close()
     elif hasattr(result, "read"):
         yield repr(result.read())
     elif hasattr(result, "model_dump"):

@@ -4,6 +4,7 @@ upstream through the gateway is what reaches it without, and so is what comes ba
 from __future__ import annotations
 
 import inspect
+from contextlib import closing
 from types import ModuleType
 from typing import Any
 
@@ -49,7 +50,13 @@ def groups() -> list[tuple[ModuleType, str]]:
 
 def calls(library: ModuleType, url: str, group: str, mode: str) -> dict[str, tuple[Any, Any]]:
     wire = Wire()
-    made = client(library, url, KEY, wire)
+    with closing(client(library, url, KEY, wire)) as made:
+        return _calls(library, made, wire, group, mode)
+
+
+def _calls(
+    library: ModuleType, made: Any, wire: Wire, group: str, mode: str
+) -> dict[str, tuple[Any, Any]]:  # fmt: skip
     found = {}
     for path, method in methods(made, library):
         if path.partition(".")[0] != group or path.rpartition(".")[2] in SILENT or path.removeprefix("beta.") in LOCAL:
@@ -71,7 +78,6 @@ def calls(library: ModuleType, url: str, group: str, mode: str) -> dict[str, tup
         wire.answers.clear()
         result = outcome(method, arguments)
         found[path] = (result, list(wire.answers))
-    made.close()
     return found
 
 
