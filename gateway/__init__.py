@@ -9,8 +9,8 @@ to bottom (`journey.py`); each step returns a value that proves the step was don
     plan         → Plan         which provider and model version may answer, in order       routing/
     reserve      → Reservation  the worst case, taken from every limit at once               limits/
     redact       → SafeRequest  the body that may leave, and the way back                    redaction/
-    call         → Upstream     an answer that has begun                                     providers/
-    relay        → Outcome      what the client got, and what it used                        stream/
+    call         → Called       an answer that has begun, and by whom                        calling.py, providers/
+    relay                       the answer goes to the client; the exchange learns its usage stream/
     settle, record              what was not used goes back; one line says what happened     limits/, telemetry/
 
 A *refusal* is a value: the policy said no. A *failure* is an exception: something broke (`errors.py`).

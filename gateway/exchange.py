@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from gateway.dialects import OPENAI, Dialect
 from gateway.endpoints import Endpoint
-from gateway.errors import ClientGone, Failure, Refusal
+from gateway.errors import Failure, Refusal
 from gateway.identity.principal import Principal
 from gateway.limits.pricing import cost
 from gateway.limits.reservation import Basis, Reservation, Usage
@@ -125,10 +125,6 @@ class Exchange:
         """The one ending. Raises IllegalMove the second time."""
         self.enter(Phase.ENDED)
         self.ending, self.status, self.ended = ending, status, now
-
-    def is_client_gone(self, failure: Failure) -> bool:
-        """Whether nobody is left to be told."""
-        return isinstance(failure, ClientGone)
 
     def cost(self) -> Charge:
         """What the exchange comes to as far as it is known: its usage, priced by the attempt that served it."""

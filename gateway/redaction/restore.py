@@ -22,6 +22,7 @@ _FORM = re.compile(rf"<({NAME})>|\\u003[cC]({NAME})\\u003[eE]|&lt;({NAME})&gt;")
 _OPENERS = ("<", "\\u003c", "\\u003C", "&lt;")
 _CLOSERS = {"<": (">",), "\\u003c": ("\\u003e", "\\u003E"), "\\u003C": ("\\u003e", "\\u003E"), "&lt;": ("&gt;",)}
 _TRIGGERS = ("<", "\\", "&")
+BRACKETS = 2 * max(map(len, _OPENERS))  # characters of both, at most
 _IN_BYTES = re.compile(rb"(?:<|\\+u003[cC]|&lt;)(%b)(?:>|\\+u003[eE]|&gt;)" % NAME.encode())
 
 
@@ -41,6 +42,7 @@ class Names:
     def __init__(self, mapping: Mapping[str, str]) -> None:
         self._values = {placeholder[1:-1]: value for placeholder, value in mapping.items()}
         self._sorted = sorted(self._values)
+        self.longest = max(map(len, self._sorted), default=0) + BRACKETS  # characters of a placeholder, as text
 
     def value(self, name: str) -> str | None:
         """The text of a placeholder's name, None if this exchange did not make it."""
@@ -71,7 +73,7 @@ class Restorer:
         if not any(trigger in text for trigger in _TRIGGERS):
             return text
         text, done = self._replace(text)
-        hold = self._suffix(text, done)
+        hold = self._suffix(text, max(done, len(text) - self._names.longest))  # what is longer is none any more
         self.held = text[hold:]
         return text[:hold]
 

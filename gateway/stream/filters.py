@@ -1,7 +1,8 @@
 """What looks into a stream as it passes: `feed` an event, get the events that go on; `flush` at the end. Pure.
 
-The order in a relay is: usage meter, then restorer; each sees what the one before it let through. What differs from
-one API shape to another stands in `gateway/shapes/`.
+The order in a relay stands in `stages.py`: the meter (or the cutter, which asks it), the search of what the model
+wrote, the restorer; each sees what the one before it let through. What differs from one API shape to another stands in
+`gateway/shapes/`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from gateway.errors import Failure, ProviderBroken
+from gateway.errors import ClientGone, Failure, ProviderBroken
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.ports import Clock, Head, Reply, Upstream
 from gateway.redaction.restore import RestoreFilter, restore_body
@@ -52,7 +52,7 @@ async def relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: 
         if restoring is not None and (rest := restoring.finish()):
             await reply.write(rest)
     except Failure as failure:
-        if exchange.is_client_gone(failure):
+        if isinstance(failure, ClientGone):
             raise
         exchange.ending, exchange.failure = Ending.TRUNCATED, failure
         reply.abort()
@@ -76,32 +76,38 @@ async def _seen(answer: Answer, body: bytes) -> bytes:
     return await answer.see(body) if answer.see is not None else body
 
 
-def _restoring(safe: SafeRequest, upstream: Upstream) -> _Restoring | _RestoringLines | None:
+def _restoring(safe: SafeRequest, upstream: Upstream) -> _Restoring | RestoringLines | None:
     """What restores in an answer that passes. None: nothing that is known can."""
     if is_stream(upstream.headers):
         return _Restoring(safe)
     kind = upstream.headers.get("content-type", "").partition(";")[0].strip().lower()
     encoded = upstream.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
-    return _RestoringLines(safe) if kind in LINES and not encoded else None
+    return RestoringLines(safe.restore) if kind in LINES and not encoded else None
 
 
-class _RestoringLines:
+class RestoringLines:
     """Restores in the results of a batch: in each line, which is JSON."""
 
-    def __init__(self, safe: SafeRequest) -> None:
-        self._restore = safe.restore
-        self._held = b""
+    def __init__(self, restore: Mapping[str, str]) -> None:
+        self._restore = restore
+        self._held: list[bytes] = []  # of a line that has not ended
+        self._size = 0
 
     def feed(self, data: bytes) -> bytes:
-        """What may go on."""
-        whole, mark, self._held = (self._held + data).rpartition(b"\n")
-        if len(self._held) > LARGEST_ANSWER:
+        """What may go on. Raises ProviderBroken."""
+        whole, mark, rest = data.rpartition(b"\n")
+        if mark:
+            self._held, whole, self._size = [rest], b"".join([*self._held, whole, mark]), len(rest)
+        else:
+            self._held.append(rest)
+            self._size += len(rest)
+        if self._size > LARGEST_ANSWER:
             raise ProviderBroken("a line that is too long")
-        return b"".join([restore_body(line, self._restore) for line in (whole + mark).splitlines(keepends=True)])
+        return b"".join([restore_body(line, self._restore) for line in whole.splitlines(keepends=True)])
 
     def finish(self) -> bytes:
         """What is left."""
-        return restore_body(self._held, self._restore)
+        return restore_body(b"".join(self._held), self._restore)
 
 
 class _Restoring:

@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from gateway.errors import Failure, ProviderBroken, ProviderFailure, Wire
+from gateway.errors import ClientGone, Failure, ProviderBroken, ProviderFailure, Wire
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.limits.answer import cut_words
 from gateway.limits.reservation import Basis, Usage
@@ -180,7 +180,7 @@ async def _relay_stream(
             if exchange.cut is None:
                 exchange.ending = Ending.PROVIDER_ERROR if meter.error else Ending.ANSWERED
         except Failure as failure:
-            if exchange.is_client_gone(failure):
+            if isinstance(failure, ClientGone):
                 raise
             # Too late for a status; and the client must not take what it has for the whole.
             exchange.ending, exchange.failure = Ending.TRUNCATED, failure
@@ -346,7 +346,7 @@ def abandoned(exchange: Exchange) -> Usage:
 
 def final_usage(exchange: Exchange) -> Usage:
     """What was used where the relay did not say: nothing before a body left; once it left, a client that goes away
-    does not make the provider's work free (docs/decisions: what an abandoned exchange is charged)."""
+    does not make the provider's work free (docs/decisions/0004)."""
     if exchange.usage is not None:
         return exchange.usage
     left = exchange.called is not None and not isinstance(exchange.failure, ProviderFailure)

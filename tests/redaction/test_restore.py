@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.redaction.placeholders import Placeholders, tenant_key
 from gateway.redaction.restore import Names, RestoreFilter, Restorer, as_json, as_text, restore_body, restore_text
 from gateway.shapes.table import SHAPES
+from gateway.stream.opaque import RestoringLines
 from gateway.stream.sse import Decoder
 
 KEY = tenant_key(b"m" * 32, "acme")
@@ -215,3 +216,32 @@ def test_a_body_of_any_depth_is_restored(levels: int) -> None:
     (event,) = Decoder().feed(b'data: {"choices":[{"index":0,"delta":' + body + b"}]}\n\n")
     stage = RestoreFilter(SHAPES["chat"].runs(), MAPPING)
     assert [one.raw for one in (*stage.feed(event), *stage.flush())] != []
+
+
+def test_what_is_looked_at_for_a_beginning_is_no_longer_than_a_placeholder() -> None:
+    class Watched(Names):
+        asked = 0
+
+        def begins(self, start: str) -> bool:
+            self.asked += len(start)
+            return super().begins(start)
+
+    names = Watched(MAPPING)
+    page = "<td>cell &amp; cell</td>\n" * 2000
+    assert Restorer(names).feed(page) == page
+    assert names.asked < names.longest**2
+
+
+RESULTS = b"".join([
+    json.dumps({"custom_id": str(number), "response": {"body": {"text": text}}}).encode() + b"\n"
+    for number, text in enumerate([ADA, "<td>", f"{OBRIEN} and {XYZ}", ""])
+])  # fmt: skip
+
+
+@given(st.lists(st.integers(0, len(RESULTS)), max_size=20))
+def test_the_lines_of_a_batch_wherever_they_are_cut(places: list[int]) -> None:
+    lines = RestoringLines(MAPPING)
+    marks = sorted({0, len(RESULTS), *places})
+    got = b"".join([lines.feed(RESULTS[start:stop]) for start, stop in pairwise(marks)]) + lines.finish()
+    assert got == b"".join([restore_body(line, MAPPING) for line in RESULTS.splitlines(keepends=True)])
+    assert ADA.encode() not in got
