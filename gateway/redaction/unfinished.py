@@ -3,8 +3,9 @@ r"""What may have begun at the end of a text and can only be recognized by what 
 A stream is searched window by window, and of each window its end stays back. That is enough for what is shorter than
 what stays back. Of what may be longer, this file knows how it begins: a word that may become an address or a token, an
 address that is being spelt out, a password in a URL, a private key. It may say so of a text in which nothing has
-begun, which costs a stream some delay; of what the recognizers of `detection/own.py` find it never overlooks any, which
-tests/redaction/test_unfinished.py holds for each of them against the search of the whole text.
+begun, which costs a stream some delay. What the recognizers of `detection/own.py` find it does not overlook where
+tests/redaction/test_begun.py looks, by shapes of each of them that are written as they are read; where it may is listed
+in docs/decisions/0165-what-has-begun-stays-back.md.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ _PART = r"[A-Za-z0-9_+-]{1,64}"
 _SAID_LOCAL = re.compile(rf"(?i)(?<![A-Za-z0-9._+-]){_PART}(?:(?:\.|{SAID_DOT}){_PART}){{0,3}}\Z")
 _PASSWORD = re.compile(r"://[^\s/@:]{0,64}:([^\s/@\"']{0,100})\Z")
 _PASSWORD_REACH = 3 + 64 + 1 + 100
-_TOKEN = re.compile(r"(?i)\beyJ[A-Za-z0-9_-]{0,600}+(?:\.[A-Za-z0-9_-]{0,4000}+)?\Z")
-_TOKEN_REACH = 3 + 600 + 1 + 4000
+_TOKEN = re.compile(r"(?i)\beyJ[A-Za-z0-9_-]{0,600}+(?:\.[A-Za-z0-9_-]{0,4000}+(?:\.[A-Za-z0-9_-]{0,700}+)?)?\Z")
+_TOKEN_REACH = 3 + 600 + 1 + 4000 + 1 + 700
 _ARMOUR = re.compile(r"(?i)-----BEGIN (?:[A-Z]{1,20} ){0,3}PRIVATE KEY")
 _ARMOUR_END = re.compile(r"(?i)-----END (?:[A-Z]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 
@@ -95,7 +96,7 @@ def _spoken(text: str) -> Iterator[int]:
 
 
 def _secrets(text: str) -> Iterator[int]:
-    """A password in a URL without its @, a web token with two dots to come, and a private key without its end."""
+    """A password in a URL without its @, a web token that is not whole, and a private key without its end."""
     for expression, reach, group in ((_PASSWORD, _PASSWORD_REACH, 1), (_TOKEN, _TOKEN_REACH, 0)):
         if (found := expression.search(text, max(0, len(text) - reach))) is not None:
             yield found.start(group)
