@@ -7,7 +7,6 @@ lets it (docs/decisions/0001-side-door.md). Nothing can be replaced in what is p
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,15 +15,16 @@ from typing import Any
 from msgspec import structs
 
 from gateway.errors import AnalyzerFailure, LateRefusal, Reason, Refusal
+from gateway.json_object import BadJson
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.safe import Coverage
 from gateway.redaction.spans import Span
-from gateway.redaction.walk import NOT_TEXT, leaves_of
+from gateway.redaction.walk import NOT_TEXT, TwiceTheSame, leaves_of, loaded
 
 Search = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[Span]]]]  # spans of each text; raises AnalyzerFailure
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # of a file that is text there is none
 _SAYS_SO = (b"%PDF-",)  # beginnings of files that look like text and are none
-_NOT_TEXT = NOT_TEXT | {"purpose", "language", "response_format"}
+_NOT_TEXT = frozenset(("model", "purpose", "language", "response_format"))  # fields
 AT_ONCE = 200  # texts of one analysis
 
 
@@ -55,7 +55,7 @@ class UploadSearch:
 
     def field(self, name: str, value: str) -> None:
         """A field; a file's name is one too."""
-        if value and name.partition("[")[0] not in _NOT_TEXT:
+        if value and name not in _NOT_TEXT:
             self._texts.append(value)
 
     def file(self, data: bytes) -> None:
@@ -64,11 +64,18 @@ class UploadSearch:
             self._end_line()
             self.unread = self._begun = False
             return
-        if not self.unread and (_NO_TEXT.search(data) is not None or (not self._begun and data.startswith(_SAYS_SO))):
-            self._give_up()
-        self._begun = True
         if self.unread:
             return
+        if not self._begun and data.startswith(_SAYS_SO):
+            self._give_up()
+            return
+        self._begun = True
+        strange = _NO_TEXT.search(data)
+        self._take(data if strange is None else data[: strange.start()])
+        if strange is not None:  # the lines before are searched all the same, wherever it is cut
+            self._give_up()
+
+    def _take(self, data: bytes) -> None:
         *lines, last = data.split(b"\n")
         for line in lines:
             self._parts.append(line)
@@ -100,8 +107,10 @@ class UploadSearch:
         tree = None
         if line.lstrip()[:1] in ("{", "["):
             try:
-                tree = json.loads(line)
-            except (ValueError, RecursionError):
+                tree = loaded(line.encode())
+            except TwiceTheSame as error:
+                raise LateRefusal(Refusal(Reason.BAD_REQUEST, f"A line of the file: {error}")) from None
+            except BadJson:
                 tree = None
         if not isinstance(tree, (dict, list)):
             plain.append(line)
@@ -131,13 +140,19 @@ class UploadSearch:
 
 
 def _worded(tree: Any) -> Any:
-    """What may be somebody's words in a line of JSON: of a batch's request, and of its body, not the API's own."""
+    """What may be somebody's words in a line of JSON. Where it is a batch's request, its method, its path and the
+    API's own words in its body are not."""
     if not isinstance(tree, dict):
         return tree
     body = tree.get("body")
-    inner = body.items() if isinstance(body, dict) else ()
-    own = [(name, value) for name, value in tree.items() if name not in ("body", "method", "url") or not inner]
-    return [value for name, value in (*own, *inner) if name not in _NOT_TEXT]
+    if not isinstance(body, dict):
+        return list(tree.values())
+    inner = [value for name, value in body.items() if name not in NOT_TEXT or isinstance(value, (dict, list))]
+    own = [
+        value for name, value in tree.items()
+        if name != "body" and (name not in ("method", "url") or isinstance(value, (dict, list)))
+    ]  # fmt: skip
+    return own + inner
 
 
 def _words(entities: Sequence[str]) -> str:

@@ -54,6 +54,10 @@ _TOOL_USE = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
 SHORTEST_NUMBER = 7  # digits of a number in a tool call's arguments that may be somebody's
 
 
+class TwiceTheSame(BadJson):
+    """An object has a key twice."""
+
+
 @dataclass(slots=True)
 class Leaf:
     """One text, and how to put another in its place. `signed`: what a model thought, over which its provider signed:
@@ -131,7 +135,7 @@ def walk(body: bytes, fields: Mapping[str, msgspec.Raw]) -> Walk:
         value = bytes(raw)
         if value[:1] not in (b'"', b"[", b"{"):
             continue
-        tree = _load(value)
+        tree = loaded(value)
         found._trees[name] = tree  # noqa: SLF001  # built here
         _Walker(found, name).root(tree)
     return found
@@ -224,7 +228,7 @@ class _Walker:
     def _json_text(self, text: str, put: Callable[[Any], None]) -> None:
         """Text that is JSON by itself: its leaves, numbers too, since a card's digits may be one."""
         try:
-            tree = _load(text.encode("utf-8", "surrogatepass"))
+            tree = loaded(text.encode("utf-8", "surrogatepass"))
         except BadJson:
             self._node(text, put)
             return
@@ -286,11 +290,13 @@ def _setter(container: Any, key: Any) -> Callable[[Any], None]:
     return put
 
 
-def _load(text: bytes) -> Any:
+def loaded(text: bytes) -> Any:
+    """A JSON value. Raises BadJson; of these, TwiceTheSame where a provider could read the other of two."""
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            raise BadJson("an object in it has the same key twice.")
+            raise TwiceTheSame("an object in it has the same key twice.")
         return made
 
     try:

@@ -19,6 +19,7 @@ from gateway.forms import Form, read_form
 from gateway.policy.compiled import RedactionProfile
 from gateway.reading import Ask
 from gateway.redaction.safe import Coverage
+from gateway.redaction.walk import NOT_TEXT
 from tests.redaction.redacting import EMAILS, Emails, permit_of, redaction
 
 MARK = "XyZ"
@@ -126,6 +127,48 @@ async def test_what_is_found_does_not_leave(where: str, cuts: list[int]) -> None
         assert "EMAIL_ADDRESS" in failure.refusal.message
         assert b"ada" not in out
         assert body.startswith(out)
+        assert coverage.spans == {"EMAIL_ADDRESS": 1}
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        b'{"messages":[{"content":"ask ada@example.com","content":"x"}]}',
+        b'{"body":{"model":"m","messages":"ada@example.com"},"body":{"model":"m","messages":"x"}}',
+        b'{"body":{"messages":[{"content":"ada@example.com"}],"messages":[]}}',
+    ],
+)
+async def test_a_line_that_has_a_key_twice_is_refused(twice: bytes) -> None:
+    out, failure, _ = await sent(file_of(CLEAN + b"\n" + twice + b"\n" + CLEAN))
+    assert isinstance(failure, LateRefusal)
+    assert failure.refusal.reason is Reason.BAD_REQUEST
+    assert "same key twice" in failure.refusal.message
+    assert b"ada" not in out
+
+
+@pytest.mark.parametrize("name", sorted(NOT_TEXT | {"purpose", "language", "response_format", "url", "method"}))
+async def test_a_line_is_searched_whatever_its_keys_are_called(name: str) -> None:
+    words = [{"role": "user", "content": PERSON}]
+    for content in ({name: words}, {name: PERSON}, {"body": {"messages": "x", name: words}}, {name: words, "body": {}}):
+        out, failure, _ = await sent(file_of(json.dumps(content).encode() + b"\n"))
+        assert isinstance(failure, LateRefusal), content
+        assert b"ada" not in out
+
+
+async def test_a_field_is_searched_whatever_it_is_called_but_for_four() -> None:
+    for name in NOT_TEXT - {"model"} | {"purpose[]", "note"}:
+        _, failure, _ = await sent(form((name, None, PERSON.encode())))
+        assert isinstance(failure, LateRefusal), name
+    for name in ("purpose", "language", "response_format"):
+        assert (await sent(form((name, None, PERSON.encode()))))[1] is None
+
+
+async def test_lines_before_what_is_no_text_are_searched_wherever_it_is_cut() -> None:
+    body = file_of(f"to {PERSON}\n{'x' * 40}\n{'y' * 40}\0\n".encode(), "a.csv")
+    for cut in range(len(body)):
+        out, failure, coverage = await sent(body, (cut,))
+        assert isinstance(failure, LateRefusal), cut
+        assert b"ada" not in out
         assert coverage.spans == {"EMAIL_ADDRESS": 1}
 
 
