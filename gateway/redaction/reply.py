@@ -28,7 +28,7 @@ from gateway.stream.sse import Event, rewritten
 
 STEP = 64  # characters that are let go at a time, so that an analysis is worth its way to a worker
 AT_LEAST = MOST // 4  # characters that go on where nothing came of what was held for so long
-BEFORE = 80  # characters before, for words that say what a number or a token is
+BEFORE = 80  # characters before, as written, for words that say what a number or a token is
 REFUSED = frozenset(("audio", "image"))  # what cannot be searched and is content; a file's id is a name of one
 LARGEST_CALL = 1 << 20  # characters of a tool call's arguments
 

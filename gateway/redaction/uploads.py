@@ -104,7 +104,7 @@ class UploadSearch:
             await self._look(texts[start : start + AT_ONCE])
 
     def _line(self, line: str, plain: list[str]) -> None:
-        tree = None
+        tree, line = None, line.removeprefix("\ufeff")  # a byte order mark
         if line.lstrip()[:1] in ("{", "["):
             try:
                 tree = loaded(line.encode())

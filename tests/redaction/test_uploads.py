@@ -103,6 +103,9 @@ BODIES = {
     "a line": file_of(b"\n".join((CLEAN, line(f"ask {PERSON} of it"), CLEAN)), purpose="batch"),
     "the last line": file_of(CLEAN + b"\n" + line(f"ask {PERSON}"), purpose="batch"),
     "an escaped text": file_of(line("ask ada\\u0040example.com").replace(b"\\\\u0040", b"\\u0040"), purpose="batch"),
+    "an escaped text behind a byte order mark": file_of(
+        b"\xef\xbb\xbf" + line("ask ada\\u0040example.com").replace(b"\\\\u0040", b"\\u0040")
+    ),
     "a request's own id": file_of(line("x", custom_id=PERSON)),
     "a tool call": file_of(line("x", body={"messages": [{"tool_calls": [{"function": {
         "arguments": json.dumps({"to": PERSON})}}]}]})),
