@@ -206,8 +206,10 @@ def test_the_upstream_never_sees_the_clients_credential(client: openai.OpenAI, u
     client.chat.completions.create(
         model="plain", messages=[{"role": "user", "content": "hello"}], extra_headers={"x-gateway-user": "u1"}
     )
-    text = str(upstream.seen(before + 1)[-1]["headers"])
+    headers = upstream.seen(before + 1)[-1]["headers"]
+    text = str(headers)
     assert KEY not in text
-    assert "upstream-secret-canary" in text
+    # What is recorded is masked; whose it is, test_dialects looks at.
+    assert [name for name, value in headers.items() if "***" in value] == ["authorization"]
     assert "x-gateway-user" not in text.lower()
     assert "stainless" not in text.lower()
