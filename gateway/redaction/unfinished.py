@@ -4,7 +4,7 @@ A stream is searched window by window, and of each window its end stays back. Th
 what stays back. Of what may be longer, this file knows how it begins: a word that may become an address or a token, an
 address that is being spelt out, a password in a URL, a private key. It may say so of a text in which nothing has
 begun, which costs a stream some delay. What the recognizers of `detection/own.py` find it does not overlook where
-tests/redaction/test_begun.py looks, by shapes of each of them that are written as they are read; where it may is listed
+tests/redaction/test_begun.py looks, by shapes of each secret and of written addresses; where it may is listed
 in docs/decisions/0165-what-has-begun-stays-back.md.
 """
 

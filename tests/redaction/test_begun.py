@@ -48,6 +48,8 @@ SHAPES = {
     "platform token": joined("{}{}", some.sampled_from(("ghp_", "github_pat_", "glpat-", "hf_")), of(16, 255)),
     "chat token": joined("xoxb-{}", of(16, 255, LETTERS + "-")),
     "mail key": joined("SG.{}.{}", of(16, 64), of(16, 128)),
+    "cloud key id": joined("AKIA{}", of(16, 16, string.ascii_uppercase + string.digits)),
+    "search key": joined("AIza{}", of(35, 35)),
     "web token": joined("eyJ{}.{}.{}", of(8, 600), of(8, 4000), of(8, 700)),
     "value of a key": joined("api_key = {}7{}", of(8, 190, LETTERS), of(4, 58)),
     "bearer": joined("Bearer {}7{}", of(8, 190, LETTERS), of(8, 300)),
