@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from gateway.limits.scopes import Unit
-from gateway.policy.compiled import Key, Model, PolicySet, RedactionProfile
+from gateway.policy.compiled import OUTPUT, TOOLS, Key, Model, PolicySet, RedactionProfile
 from gateway.policy.decide import may_use
 from gateway.redaction.unfinished import HOLD, LONGEST_BOUND, bound
+from gateway.shapes.names import PARAMETERS, TOOL_TYPES
+
+MISSPELT = 0.8  # how much a name is like a known one, for difflib: providers have names of their own, as `top_a`
+_NAMES = sorted((OUTPUT, *PARAMETERS, *(TOOLS + kind for kind in TOOL_TYPES)))
 
 
 def warnings(policy: PolicySet, now: float | None) -> Iterator[str]:
@@ -19,7 +25,7 @@ def warnings(policy: PolicySet, now: float | None) -> Iterator[str]:
             yield _said(key, f"keys.{key.name} names no models and may use none")
         if now is not None and (since := _expired(key, datetime.fromtimestamp(now, UTC))) is not None:
             yield _said(key, f"keys.{key.name} has expired, at {since.isoformat()}: it is refused with 401")
-        for warning in _matching_nothing(policy, key):
+        for warning in (*_matching_nothing(policy, key), *_misspelt(key)):
             told.setdefault(warning)  # a team's is the same for each of its keys
     yield from told
     yield from _not_offered(policy)
@@ -70,6 +76,30 @@ def _matching_nothing(policy: PolicySet, key: Key) -> Iterator[str]:
                 continue
             if not any(_meet(start, model.name[:-1]) for model in policy.wildcards):
                 yield f"{rule.file}:{rule.line}: {rule.path}: no model fits the pattern '{pattern}'"
+
+
+def _misspelt(key: Key) -> Iterator[str]:
+    """Rules on parameters that nobody has, by their look: nothing is ever refused by them. What is like no known name
+    may be a provider's own."""
+    for name, rule in (*((name, rule) for name, _, rule in key.request.max), *key.request.deny):
+        if (meant := _meant(name)) is not None:
+            yield (
+                f"{rule.file}:{rule.line}: {rule.path}: no parameter '{name}' is known, and the rule holds for that "
+                f"name alone; did you mean '{meant}'?"
+            )
+
+
+@functools.lru_cache(maxsize=1000)
+def _meant(name: str) -> str | None:
+    """The known name that one is like; None: it is known, or like none. A tool's may have its version behind it."""
+    kind = name.removeprefix(TOOLS)
+    if kind == name:
+        known = name in _NAMES
+        near = difflib.get_close_matches(name, _NAMES, n=1, cutoff=MISSPELT)
+    else:
+        known = kind in TOOL_TYPES or any(kind.startswith(f"{one}_") for one in TOOL_TYPES)
+        near = [TOOLS + one for one in difflib.get_close_matches(kind, sorted(TOOL_TYPES), n=1, cutoff=MISSPELT)]
+    return near[0] if near and not known else None
 
 
 def _meet(one: str, other: str) -> bool:

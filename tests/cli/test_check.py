@@ -93,6 +93,26 @@ def test_an_expired_key_and_a_pattern_that_nothing_fits_are_warned_of(tmp_path: 
     assert not any("fits the pattern" in line for line in lines)
 
 
+@pytest.mark.parametrize("level", ["keys.bot", "teams.t", "tenants.n"])
+def test_a_rule_on_a_misspelt_parameter_is_warned_of(tmp_path: Path, level: str) -> None:
+    policies = (
+        POLICIES.replace('models = ["chat"]', 'models = ["chat"]\nteam = "t"')
+        + "[teams.t]\ntenant = 'n'\n[tenants.n]\n"
+    )
+    table = f"[{level}.request]\n"
+    line = len((policies.replace("{hash}", "") + table).splitlines())
+    rules = "max = { output_token = 5, n = 1, top_a = 1 }\n"
+    rules += 'deny = ["servise_tier", "service_tier", "tools.web_serch", "tools.web_search_2025", "tools.x", "own"]\n'
+    code, lines = check(tmp_path, "", policies + table + rules)
+    assert code == 0, lines
+    told = [one.removeprefix("warning: policies/keys.toml:") for one in lines if "did you mean" in one]
+    assert [(int(one.split(":")[0]), one.rpartition("did you mean ")[2]) for one in told] == [
+        (line + 1, "'output_tokens'?"), (line + 2, "'service_tier'?"), (line + 2, "'tools.web_search'?"),
+    ]  # fmt: skip
+    assert f"{level}.request.deny" in told[1]
+    assert "'servise_tier'" in told[1]
+
+
 def test_an_expression_that_a_stream_cannot_wait_for_is_warned_of(tmp_path: Path) -> None:
     table = '[redaction.own]\nentities = []\npatterns = [{ entity = "CASE", regex = "case [a-z ]+!", score = 0.9 }]\n'
     _, lines = check(tmp_path, "", POLICIES + table + "output = true\n")
