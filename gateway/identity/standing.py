@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,8 @@ from gateway.identity.principal import Principal
 from gateway.limits.answer import moment
 from gateway.limits.scopes import NANO, Limit, Remaining, Scope, Unit, Window
 from gateway.policy.compiled import Key
+
+_MINUTE = 60
 
 
 def own_scopes(key: Key, asked: Mapping[str, str | None] | None = None) -> tuple[Scope, ...]:
@@ -75,7 +78,7 @@ def standing_of(one: Remaining, now: float) -> dict[str, Any]:
         "used": _shown(whole - one.remaining, limit.unit),
         "remaining": _shown(one.remaining, limit.unit),
         "resets_in": round(one.reset, 3) if one.reset is not None else None,
-        "resets_at": _at(now + one.reset) if one.reset is not None else None,
+        "resets_at": _resets_at(limit.window, now + one.reset) if one.reset is not None else None,
         "shadow": limit.shadow,
     }
     if limit.window is Window.MINUTE:
@@ -96,5 +99,10 @@ def _shown(amount: int, unit: Unit) -> float:
     return amount / NANO if unit is Unit.USD else amount
 
 
-def _at(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _resets_at(window: Window, seconds: float) -> str:
+    """A calendar period ends on a whole minute, in every time zone: what a look at the store took, and how its clock
+    differs from ours, is left out, or a month would end at 23:59:59. A bucket's second is rounded up: who waits until
+    then has waited long enough."""
+    calendar = window in (Window.DAY, Window.MONTH)
+    whole = round(seconds / _MINUTE) * _MINUTE if calendar else math.ceil(round(seconds, 3))
+    return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
