@@ -158,7 +158,7 @@ def looks_dialled(text: str, start: int, end: int) -> bool:
         return False
     groups = _GROUPS.findall(number)
     if "(" in before or "(" in number:
-        return len(groups) >= 3
+        return len(groups) >= 3 or _AREA_IN_BRACKETS.match(number) is not None
     return _grouped(number, groups)
 
 
@@ -173,12 +173,13 @@ def _said_before(text: str, start: int) -> bool:
 _NUMBER_BETWEEN = re.compile(r"\d{3}")
 _NANP = re.compile(r"(?<!\d)(?:1[-. ])?[2-9]\d\d([-. ])[2-9]\d\d\1\d{4}(?!\d)")
 _PAIRS = re.compile(r"(?<!\d)0\d([ .-])\d\d(?:\1\d\d){3}(?!\d)")
-_TRUNK = re.compile(r"(?<!\d)0\d{2,4} \d{3,4} \d{3,4}(?!\d)")
+_TRUNK = re.compile(r"(?<!\d)0\d{2,4} (?:\d{3,4} \d{3,4}|\d{3} \d\d \d\d)(?!\d)")
+_AREA_IN_BRACKETS = re.compile(r"0\d{2,4}\)[ /-]?\d{4,9}(?!\d)")  # behind the bracket that opens
 _AREA = re.compile(r"(?<![\d.,])0[1-9]\d{1,4}[ /-]\d{5,8}(?!\d)")
 
 
 def _grouped(number: str, groups: list[str]) -> bool:
-    """212-555-0142, 06 12 34 56 78, 020 7946 0958, 0751 9212383: forms that little else has."""
+    """212-555-0142, 06 12 34 56 78, 020 7946 0958, 044 668 18 00, 0751 9212383: forms that little else has."""
     forms = (_NANP, _PAIRS, _TRUNK) if len(groups) >= 3 else (_AREA,)
     return any(one.search(number) is not None for one in forms)
 

@@ -32,7 +32,9 @@ FOUND = [
     ("PHONE_NUMBER", "call [2125550142]"), ("PHONE_NUMBER", "[+49 30 1234567]"),
     ("PHONE_NUMBER", "[212-555-0142] is mine"),
     ("PHONE_NUMBER", '"tel": "[030 1234567]"'), ("PHONE_NUMBER", "[06 12 34 56 78] svp"),
-    ("PHONE_NUMBER", "[(212) 555-0142]"),
+    ("PHONE_NUMBER", "[(212) 555-0142]"), ("PHONE_NUMBER", "Frau Schmidt, [(030) 12345678], Mail"),
+    ("PHONE_NUMBER", "today [(0171) 1234567] works"), ("PHONE_NUMBER", "home is [(0221)/1234567] today"),
+    ("PHONE_NUMBER", "mine is [030 123 45 67] today"),
     ("UK_NHS", "NHS number [943 476 5919]"), ("IBAN_CODE", "to [DE89 3704 0044 0532 0130 00] today"),
     ("US_SSN", "ssn [856-45-6789]"), ("IP_ADDRESS", "at http://\\[[::1]\\]/"),
     ("MAC_ADDRESS", "if [00:1b:44:11:3a:b7] up"),
@@ -45,6 +47,7 @@ FOUND = [
 ]  # fmt: skip
 NOT_FOUND = [
     "npm i lodash@4 @types/node@18 react@latest", "@property and @app.get", "meet me at example.com", "a @ b",
+    "order (12) 4111111, item (007) 1", "section (04) 12345 is",
     "order 4111111111111112", "1700000000123 ms", "order 1234567890", "on 2024-01-15 and 15.01.2024",
     "978-3-16-148410-0",
     "version 10.4.2", "rows[::2] and rows[1::2]", "std::vector", "pp. 123-456", "0.4111111111111111", "1,234,567.89",
