@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from gateway.errors import StoreFailure
 from gateway.limits.exceptions import Exemption
-from gateway.limits.ledger import GivenUp
+from gateway.limits.ledger import LEASE, GivenUp
 from gateway.limits.redis_books import days_from, excepting, growing, is_listed, refused_growth, rows_of
 from gateway.limits.redis_code import (
     NOTHING,
@@ -57,6 +58,14 @@ _LEAVE = (
     b"if redis.call('ZSCORE', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end "
     b"return redis.call('ZREM', KEYS[1], ARGV[1])"
 )
+
+log = structlog.get_logger(__name__)
+
+
+class _OfScope(msgspec.Struct, array_like=True, frozen=True):
+    """What a lease took of one scope (state.lua), as far as a sweep must know it."""
+
+    key: str
 
 
 class RedisStore:
@@ -301,10 +310,19 @@ class RedisStore:
             for request, record in zip(late, records, strict=True):
                 if record is None:
                     continue  # settled meanwhile
-                scopes = [scope[0].encode() for scope in msgspec.msgpack.decode(record)]
-                keyed = expiring(keys, request.decode(), self._given(), scopes)
-                reply = await self._ask(keys.slot, self._settle, *keyed)
-                expired += reply[0]
+                try:
+                    scopes = [one.key.encode() for one in msgspec.msgpack.decode(record, type=list[_OfScope])]
+                    keyed = expiring(keys, request.decode(), self._given(), scopes)
+                    reply = await self._ask(keys.slot, self._settle, *keyed)
+                except (ReplyError, msgspec.DecodeError) as error:
+                    if isinstance(error, ReplyError) and not error.of_the_call:
+                        raise
+                    # It must not keep others from expiring, now or in each sweep: its turn comes again later.
+                    log.exception("lease cannot be expired", tenant=tenant, request_id=request.decode())
+                    due = command(b"ZADD", keys.prefix + b"lz", b"XX", b"%d" % (now + LEASE), request)
+                    await self._servers.call(keys.slot, due)
+                else:
+                    expired += reply[0]
             if len(late) < BATCH:
                 return expired
 

@@ -42,6 +42,11 @@ class ReplyError(StoreFailure):
         self.code = wrapped[1] if wrapped is not None else text.partition(" ")[0]
         super().__init__(text[:200])
 
+    @property
+    def of_the_call(self) -> bool:
+        """Whether it says nothing of the server but that it is there: what this command found does not suit it."""
+        return self.code in ("ERR", "WRONGTYPE")
+
 
 class Replies:
     """Takes the replies to several commands in place of a future for each. What Redis answered with an error is a

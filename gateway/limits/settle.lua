@@ -22,12 +22,14 @@ if packed then
   if mode == 'expire' and tonumber(redis.call('ZSCORE', KEYS[1], request)) > now then
     return {0, now} -- renewed meanwhile
   end
-  redis.call('HDEL', KEYS[2], request)
-  redis.call('ZREM', KEYS[1], request)
+  local elsewhere = mode ~= 'expire' and admitted ~= '' and admitted ~= redis.call('GET', KEYS[4])
   apply(cmsgpack.unpack(packed), actual, now, warned, mode == 'expire', false)
+  redis.call('ZREM', KEYS[1], request)
+  redis.call('HDEL', KEYS[2], request)
+  write()
   if mode == 'expire' then
     redis.call('SET', KEYS[3], packed, 'EX', ARGV[8])
-  elseif admitted ~= '' and admitted ~= redis.call('GET', KEYS[4]) then
+  elseif elsewhere then
     -- Admitted elsewhere while this admission was on its way: the same settlement, sent again, must not charge anew.
     redis.call('SET', KEYS[3], 'done', 'EX', ARGV[8])
   end
@@ -42,8 +44,9 @@ if tomb == 'done' then
   return {0, now}
 end
 if tomb then
-  redis.call('SET', KEYS[3], 'done', 'KEEPTTL')
   apply(cmsgpack.unpack(tomb), actual, now, warned, false, true)
+  redis.call('SET', KEYS[3], 'done', 'KEEPTTL')
+  write()
   return reply(2)
 end
 if admitted == '' then
@@ -64,8 +67,8 @@ for i = 11, #ARGV do
 end
 for i = 11, #ARGV do
   local scope = cmsgpack.unpack(ARGV[i])
-  local key, changes = KEYS[i - 6], {}
-  local state = load(key)
+  local key = KEYS[i - 6]
+  local state, changes = known(key, scope[1])
   for _, limit in ipairs(scope[4]) do
     if limit[1] ~= 'b' and limit[1] ~= 'o' then
       local label = roll(key, state, changes, limit[1], limit[6])
@@ -75,10 +78,10 @@ for i = 11, #ARGV do
       end
     end
   end
-  save(key, changes)
 end
 if ARGV[10] ~= '' then
   add_usage(cmsgpack.unpack(ARGV[10]), actual.r, actual.t, actual.u)
 end
+write()
 redis.call('SET', KEYS[3], 'done', 'EX', admitted == 'free' and ARGV[9] or ARGV[8])
 return reply(3)

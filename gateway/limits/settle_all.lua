@@ -11,41 +11,7 @@
 -- tombstone of a request does in the other scripts.
 
 local now, closed = clock(ARGV[1]), cmsgpack.unpack(ARGV[3])
-local LARGEST = 9007199254740991
 local reply, ids, gone = {now}, {}, {}
-local states, written, added = {}, {}, {} -- by key: as it is, what of it is to be written, what is to be added
-
--- INVARIANT: all that can fail is done before anything is written, so that a batch is settled whole or not at all.
-
-local from_store, to_store = load, save
-load = function(key)
-  if not states[key] then
-    states[key], written[key] = from_store(key), {}
-  end
-  return states[key], written[key]
-end
-save = function() end -- at the end, all at once
-
-local function add(key, field, amount)
-  local fields = added[key] or {}
-  added[key] = fields
-  if not fields[field] then
-    local there = redis.call('HGET', key, field) or '0'
-    assert(string.match(there, '^-?%d+$'), 'nothing to add to')
-    assert(math.abs(tonumber(there)) < LARGEST * 64, 'hardly anything can be added')
-    fields[field] = 0
-  end
-  fields[field] = fields[field] + amount
-  assert(math.abs(fields[field]) <= LARGEST, 'more than can be counted exactly')
-end
-add_elapsed = function(key, window, label, unit, amount)
-  add(key .. ':' .. window .. int(label), unit, amount)
-end
-add_usage = function(row, requests, tokens, nano_usd)
-  for unit, amount in pairs({r = requests, t = tokens, u = nano_usd}) do
-    add(row[1], unit .. row[2], amount)
-  end
-end
 
 local function all_alone()
   reply = {now}
@@ -82,18 +48,8 @@ if not sound then
   return all_alone()
 end
 if #gone > 0 then
-  redis.call('HDEL', KEYS[2], unpack(gone))
   redis.call('ZREM', KEYS[1], unpack(gone))
-  for key, changes in pairs(written) do
-    to_store(key, changes)
-  end
-  for key, fields in pairs(added) do
-    for field, amount in pairs(fields) do
-      if amount ~= 0 then
-        redis.call('HINCRBY', key, field, int(amount))
-      end
-    end
-    redis.call('EXPIRE', key, KEEP)
-  end
+  redis.call('HDEL', KEYS[2], unpack(gone))
+  write()
 end
 return reply

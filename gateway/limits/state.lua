@@ -90,6 +90,13 @@ local function refund(state, changes, unit, rate, back, mark, now)
   put(state, changes, 'a' .. unit, math.max(state['a' .. unit] or 0, now))
 end
 
+-- Add to what was charged to an elapsed period. charge.lua has another in its place, which writes at the end.
+local function add_elapsed(key, window, label, unit, amount)
+  local closed = key .. ':' .. window .. int(label)
+  redis.call('HINCRBY', closed, unit, int(amount))
+  redis.call('EXPIRE', closed, KEEP)
+end
+
 -- Close the current period where `label` is a later one; an earlier label never reopens an old period.
 local function roll(key, state, changes, window, label)
   local current = state[window]
@@ -100,9 +107,7 @@ local function roll(key, state, changes, window, label)
     local used = state[window .. unit .. 'u']
     if used then
       if used ~= 0 and current then
-        local closed = key .. ':' .. window .. int(current)
-        redis.call('HINCRBY', closed, unit, int(used))
-        redis.call('EXPIRE', closed, KEEP)
+        add_elapsed(key, window, current, unit, used)
       end
       put(state, changes, window .. unit .. 'u', 0)
       put(state, changes, window .. unit .. 'r', 0)
@@ -115,13 +120,6 @@ local function roll(key, state, changes, window, label)
   return label
 end
 
--- Add to what was charged to an elapsed period.
-local function add_elapsed(key, window, label, unit, amount)
-  local closed = key .. ':' .. window .. int(label)
-  redis.call('HINCRBY', closed, unit, int(amount))
-  redis.call('EXPIRE', closed, KEEP)
-end
-
 -- Charge the period that admitted, whichever is current now.
 local function charge(key, state, changes, window, label, unit, amount, release)
   if state[window] == label then
@@ -131,14 +129,4 @@ local function charge(key, state, changes, window, label, unit, amount, release)
   elseif amount ~= 0 then
     add_elapsed(key, window, label, unit, amount)
   end
-end
-
--- Add to a usage row: {key of the day, name of the row}.
-local function add_usage(row, requests, tokens, nano_usd)
-  for unit, amount in pairs({r = requests, t = tokens, u = nano_usd}) do
-    if amount ~= 0 then
-      redis.call('HINCRBY', row[1], unit .. row[2], int(amount))
-    end
-  end
-  redis.call('EXPIRE', row[1], KEEP)
 end

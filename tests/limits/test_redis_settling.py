@@ -227,16 +227,102 @@ def test_many_at_once_come_to_what_each_comes_to_by_itself_and_in_memory(
 
 
 async def test_of_a_batch_with_one_that_cannot_be_settled_all_others_are(store: RedisStore, redis: Any) -> None:
-    """A record that nobody can read: that one fails as it would by itself."""
+    """A record that nobody can read: that one fails as it would by itself, and is not forgotten."""
     leases = await opened(store, 9)
     with client(redis) as admin:
+        sound: Any = admin.hget("q:{acme}:lh", "r4")
         admin.hset("q:{acme}:lh", "r4", msgspec.msgpack.encode([["q:{acme}:s:key:a", [["d", "t", 1]]]]))
     said = await store.settle_all([(lease, Charge(10, 100)) for lease in leases])
     assert [isinstance(one, ReplyError) for one in said] == [number == 4 for number in range(9)]
     assert used(redis) == (80, 50)
-    again = await store.settle_all([(lease, Charge(10, 100)) for lease in leases])
-    assert all_well(again) == [()] * 9
-    assert used(redis) == (80, 50)
+    for unreadable in (b"\xc1", b"\x93", b"1"):
+        with client(redis) as admin:
+            admin.hset("q:{acme}:lh", "r4", unreadable)
+        assert isinstance((await store.settle_all([(leases[4], Charge(10, 100))]))[0], ReplyError)
+    with client(redis) as admin:
+        assert admin.hget("q:{acme}:lh", "r4") == b"1"
+        admin.hset("q:{acme}:lh", "r4", sound)
+    for _ in range(2):
+        again = await store.settle_all([(lease, Charge(10, 100)) for lease in leases])
+        assert all_well(again) == [()] * 9
+        assert used(redis) == (90, 0)
+
+
+@pytest.mark.parametrize("unreadable", (b"\xc1", b"\x01", msgspec.msgpack.encode([["q:{acme}:s:key:a", [["d", "t"]]]])))
+async def test_a_lease_that_nobody_can_read_keeps_no_others_from_expiring(
+    unreadable: bytes, store: RedisStore, redis: Any, clock: trial.TurnedClock
+) -> None:
+    await opened(store, 5)
+    with client(redis) as admin:
+        sound: Any = admin.hget("q:{acme}:lh", "r0")
+        admin.hset("q:{acme}:lh", "r0", unreadable)
+    clock.at += 61
+    assert await store.sweep() == 4
+    assert await store.sweep() == 0
+    with client(redis) as admin:
+        admin.hset("q:{acme}:lh", "r0", sound)
+    clock.at += 61
+    assert await store.sweep() == 1
+    assert used(redis) == (250, 0)
+
+
+async def test_an_index_that_is_none_any_more_costs_no_settlement(store: RedisStore, redis: Any) -> None:
+    leases = await opened(store, 3)
+    closed = [(lease, Charge(10, 100)) for lease in leases]
+    with client(redis) as admin:
+        admin.rename("q:{acme}:lz", "q:{acme}:aside")
+        admin.set("q:{acme}:lz", "a text")
+    assert [isinstance(one, ReplyError) for one in await store.settle_all(closed)] == [True] * 3
+    assert [isinstance(one, ReplyError) for one in await store._settling._settle_each(closed)] == [True] * 3
+    assert used(redis) == (0, 150)
+    with client(redis) as admin:
+        assert admin.hlen("q:{acme}:lh") == 3
+        admin.rename("q:{acme}:aside", "q:{acme}:lz")
+    all_well(await store.settle_all(closed))
+    assert used(redis) == (30, 0)
+
+
+async def test_a_server_that_is_full_settles_all_the_same(
+    own_redis: Any, background: Background, clock: trial.TurnedClock
+) -> None:
+    store = at(own_redis.url, background, clock)
+    leases = await opened(store, 6)
+    closed = [(lease, Charge(10, 100)) for lease in leases]
+    await store.settle(*closed[0])
+    own_redis.call("CONFIG", "SET", "maxmemory", "1")
+    all_well(await store.settle_all(closed[:4]))
+    all_well(await store._settling._settle_each(closed[4:]))
+    own_redis.call("CONFIG", "SET", "maxmemory", "0")
+    assert used(own_redis) == (60, 0)
+    await store.close()
+
+
+@pytest.mark.parametrize("how", ("together", "alone"))
+async def test_a_scope_that_was_forgotten_has_no_fewer_than_no_open_leases(
+    how: str, store: RedisStore, redis: Any
+) -> None:
+    """A server that is full may evict it; an overshoot ends with the leases that it knew."""
+    few = (scope("key:few", limit("open", 2), limit("tpm", 9000)),)
+    asked = [structs.replace(claim(f"r{at}", *few, tokens=50), scopes=few) for at in range(6)]
+    leases = [lease for one in asked[:2] if isinstance(lease := await store.admit(one), Lease)]
+    with client(redis) as admin:
+        admin.delete("q:{acme}:s:key:few")
+        closed = [(lease, Charge(90, 0)) for lease in leases]
+        all_well(await (store.settle_all(closed) if how == "together" else store._settling._settle_each(closed)))
+        assert admin.hget("q:{acme}:s:key:few", "f") == b"0"
+        left: Any = admin.ttl("q:{acme}:s:key:few")
+    assert left > 0
+    assert [isinstance(await store.admit(one), Lease) for one in asked[2:]] == [True, True, False, False]
+
+
+async def test_what_another_life_admitted_is_kept_as_long_as_if_this_one_had(store: RedisStore, redis: Any) -> None:
+    whole = scope("key:whole", limit("usd", 10**12))
+    for at, asked in enumerate((scope("key:d", limit("rpd", 500)), whole)):
+        await store.settle(Lease(claim(f"r{at}", asked), (), epoch="another life"), Charge(7, 1))
+    with client(redis) as admin:
+        kept: Any = admin.ttl("q:{acme}:s:key:d")
+        assert kept > 86_400 * 300
+        assert admin.ttl("q:{acme}:s:key:whole") == -1, "what is spent in all is never forgotten"
 
 
 @pytest.mark.parametrize("there", (b"many", b"1.5", b"9223372036854775000"))
@@ -249,11 +335,13 @@ async def test_a_row_that_cannot_be_added_to_is_nobody_elses_harm(there: bytes, 
         admin.hset(f"q:{{acme}}:u:{DAY}", f"t{row}", there)
     said = await store.settle_all([(lease, Charge(1000, 100)) for lease in leases])
     assert [isinstance(one, ReplyError) for one in said] == [False] * 4 + [True] * 4
-    assert used(redis) == (8000, 0)
+    assert used(redis) == (4000, 200), "of those nothing"
     with client(redis) as admin:
         admin.hdel(f"q:{{acme}}:u:{DAY}", f"t{row}")
     found = {one.key: (one.requests, one.tokens) for one in await store.usage("acme", DAY)}
     assert found["k"] == (4, 4000)
+    all_well(await store.settle_all([(lease, Charge(1000, 100)) for lease in leases]))
+    assert used(redis) == (8000, 0)
 
 
 async def test_what_is_charged_to_an_elapsed_day_that_is_no_counter_any_more(
