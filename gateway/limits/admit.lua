@@ -6,7 +6,7 @@
 --       10 usage row, as MessagePack: {key, name}, or ''
 --       11… per scope, as MessagePack: {ttl s, from µs, till µs, {limit…}},
 --       a limit: {kind, unit, amount, burst, shadow, label, end µs, sliced, {amount to warn at…}};
---       kind: b bucket, o open, d m a calendar
+--       kind: b bucket, o open, d m calendar windows, a the whole life
 -- Returns {1 admitted | 2 was admitted before, now, epoch, standing…}
 --         {0 refused, now, scope, limit, current, reserved, wanted, wait µs or -1, never, standing…}
 --         {-1 a period is over: come again with those of `now`, now}  {3 request id is done with, now}

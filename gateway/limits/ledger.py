@@ -1,6 +1,7 @@
 """The ledger: what admit, settle, renew and expire do to counters. Pure: time (µs) is an argument.
 
-`admit.lua` and `settle.lua` say the same in Redis' language; one stateful test holds both to the same invariants.
+The scripts say the same in Redis' language: `admit.lua`, `settle.lua` and `settle_all.lua` with `charge.lua`,
+`grow.lua`, `renew.lua`, `except.lua`. Stateful tests hold both to the same invariants.
 A ledger is the counters of one tenant:
 
     scope → buckets (requests, tokens), open leases, and per calendar window its label and used/reserved per unit

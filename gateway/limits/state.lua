@@ -6,6 +6,10 @@
 -- w<window><unit> how many `warn_at` shares were told. Exceptions of a limit (exceptions.py): x<kind><unit> the amount
 -- it is raised to, X… until when; y<kind><unit> what it has on top, Y… until when; e the last end of all of them.
 --
+-- A lease is one value of the hash of leases, as MessagePack: of each scope {its key, {what it took…}}, and, where its
+-- usage is kept, {key of the day, name of the row, tokens, nano-USD}. What it took of a limit: {kind, unit, rate of a
+-- bucket, label of the period, mark of a bucket (-1: nothing was taken), reserved, sliced, {amount to warn at…}}.
+--
 -- Numbers are doubles, exact up to 2^53. They are written with %.0f: tostring() keeps 14 digits, and µs have 16.
 
 local TICK = 60000000
