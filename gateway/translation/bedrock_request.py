@@ -140,7 +140,7 @@ def _messages(conversation: Conversation, losses: Losses) -> list[dict[str, Any]
     names = _Names()
     for turn in conversation.turns:
         if turn.role == "system":
-            losses.content("messages.role 'system' behind the first turn")
+            losses.content("messages.role of instructions behind the first turn")
         role = "assistant" if turn.role == "assistant" else "user"
         blocks = [block for part in turn.parts if (block := _block(part, names, losses)) is not None]
         if messages and messages[-1]["role"] == role:

@@ -107,7 +107,7 @@ def _contents(conversation: Conversation, losses: Losses) -> Iterator[dict[str, 
     for turn in conversation.turns:
         names |= {part.id: part.name for part in turn.parts if isinstance(part, Call)}
         if turn.role == "system":
-            losses.content("messages.role 'system' behind the first turn")
+            losses.content("messages.role of instructions behind the first turn")
         parts = [written for part in turn.parts if (written := _written(part, names, losses)) is not None]
         calls = [part for part in parts if "functionCall" in part]
         if calls and strict:  # the first of several stands for all

@@ -55,7 +55,7 @@ _NAMES = {
     "messages.content.tool_result.content (other than text)": "input.output (other than text)",
     "messages.content.image_url.detail": "input.content.detail",
     "messages.tool_call_id (of no call in the conversation)": "input.call_id (of no call in the input)",
-    "messages.role 'system' behind the first turn": "input.role 'system' behind the first turn",
+    "messages.role of instructions behind the first turn": "input.role of instructions behind the first turn",
     "thinking of earlier turns": "input.summary", "tools.function.strict": "tools.strict",
     "messages.tool_calls.function.arguments": "input.arguments",
     "messages.tool_calls.extra_content": "input.extra_content",

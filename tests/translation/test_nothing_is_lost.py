@@ -159,7 +159,10 @@ def fate(client: str, provider: str, path: tuple[str, ...], body: Any, drop: boo
 
 @pytest.mark.parametrize(("client", "provider"), PAIRS)
 def test_what_is_said_arrives_or_is_named(client: str, provider: str) -> None:
-    fates = {(".".join(path), *leaves(body, path)): fate(client, provider, path, body) for path, body in bodies(client)}
+    fates = {
+        (".".join(path), *sorted(leaves(body, path))): fate(client, provider, path, body)
+        for path, body in bodies(client)
+    }  # where it may stand at two places, the one that counts is the beginning
     counts = Counter(fates.values())
     assert {said: found for said, found in fates.items() if found == "lost" or " as " in found} == {}
     assert counts["sent"] > 30, "the types were read"
