@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from gateway.providers import echo_core
 from tests.e2e.harness import KEY, MODELS, Gateway, chat, config, gateway, keys
@@ -60,6 +61,15 @@ class Entry:
             assert self.charge is not None
             return self.charge[0]
         return self.reserved if self.closed else 0
+
+
+_CONTROL = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    """A byte as MONITOR writes it."""
+    told = found[1]
+    return bytes([int(told[1:], 16)]) if told[:1] == b"x" and len(told) == 3 else _CONTROL.get(told, told)
 
 
 class Book:
@@ -116,6 +126,10 @@ class Book:
             entry.app = any(key.endswith(b":s:key:k_app") for key in keys)
         elif len(given) > 5 and given[5] == b"final":
             self._entry(given[0]).charge = (int(given[1]), int(given[3]))
+        elif len(given) == 3 and len(keys) > 4:  # settle_all.lua: of many leases at once
+            told = re.sub(rb"\\(x[0-9a-f]{2}|.)", _unescaped, given[2])
+            for name, tokens, _, requests in msgspec.msgpack.decode(told):
+                self._entry(name.encode()).charge = (int(tokens), int(requests))
 
     def _wrote(self, words: list[bytes]) -> None:
         key = words[1] if len(words) > 1 else b""
@@ -123,8 +137,9 @@ class Book:
             self._entry(words[3]).admitted.append(int(words[2]) - 60_000_000)
             self.events.append((1, words[3].decode()))
         elif words[0] == b"HDEL" and key.endswith(b":lh"):
-            self._entry(words[2]).closed += 1
-            self.events.append((-1, words[2].decode()))
+            for name in words[2:]:
+                self._entry(name).closed += 1
+                self.events.append((-1, name.decode()))
         elif words[0] == b"SET" and b"}:t:" in key:
             entry = self._entry(key.rpartition(b"}:t:")[2])
             if words[2] != b"done":
