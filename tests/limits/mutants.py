@@ -94,6 +94,7 @@ MUTANTS = (
            "assert(math.abs(fields[field]) <= LARGEST, 'more than can be counted exactly')", ""),
     Mutant("a batch tells no shares", "settle_all.lua", "if said.alone or #said > 1 then", "if said.alone then"),
     Mutant("what must come alone does not", "settle_all.lua", "said.alone = true", ""),
+    Mutant("rows are not kept", "charge.lua", "redis.call('EXPIRE', key, KEEP)", ""),
     Mutant("a batch refunds by the wrong amounts", "settle_all.lua", "t = one[2], u = one[3]",
            "t = one[3], u = one[2]"),
     Mutant("a slice beyond the line", "grow.lua", "if used + reserved + asked[unit] - held > amount then",

@@ -325,6 +325,20 @@ async def test_what_another_life_admitted_is_kept_as_long_as_if_this_one_had(sto
         assert admin.ttl("q:{acme}:s:key:whole") == -1, "what is spent in all is never forgotten"
 
 
+@pytest.mark.parametrize("how", ("together", "alone"))
+async def test_rows_and_days_that_are_over_are_kept_for_400_days(
+    how: str, store: RedisStore, redis: Any, clock: trial.TurnedClock
+) -> None:
+    leases = await opened(store, 3)
+    clock.at += 650  # December in Berlin
+    await opened_later(store)
+    closed = [(lease, Charge(10, 100)) for lease in leases]
+    all_well(await (store.settle_all(closed) if how == "together" else store._settling._settle_each(closed)))
+    _, kept = everything(redis)
+    for key in (f"q:{{acme}}:u:{DAY}", f"q:{{acme}}:s:team:a:d{DAY}"):
+        assert 399 * 86_400 < kept[key] <= 400 * 86_400, key
+
+
 @pytest.mark.parametrize("there", (b"many", b"1.5", b"9223372036854775000"))
 async def test_a_row_that_cannot_be_added_to_is_nobody_elses_harm(there: bytes, store: RedisStore, redis: Any) -> None:
     leases = await opened(store, 4) + [
