@@ -172,6 +172,7 @@ class ProviderBroken(ProviderFailure):
 class StoreFailure(Failure):
     wire = Wire(503, "server_error", "limits_unavailable", True)
     client_message = "Limits cannot be checked at the moment."
+    of_the_call = False  # whether the store is there, and cannot do this one thing
 
 
 class AnalyzerFailure(Failure):

@@ -28,6 +28,7 @@ from gateway.record import Record
 from gateway.telemetry.tasks import Background
 from gateway.tokens.counting import Counting
 from tests.e2e.harness import KEY, chat, key_hash
+from tests.kept import Kept
 from tests.limit_trial import TurnedClock
 
 POLICIES = {
@@ -49,18 +50,6 @@ provider = "echo"
 model = "echo"
 """,
 }
-
-
-class Kept:
-    def __init__(self) -> None:
-        self.all: list[Record] = []
-        self.bugs: list[BaseException] = []
-
-    def write(self, record: Record) -> None:
-        self.all.append(record)
-
-    def bug(self, _: str, error: BaseException) -> None:
-        self.bugs.append(error)
 
 
 class Asked:

@@ -201,10 +201,12 @@ class Guarded:
         except StoreFailure as failure:
             return [failure] * len(closed)
         found = await self._store.settle_all(closed)
-        if all(isinstance(one, StoreFailure) for one in found):
+        broken = [one for one in found if isinstance(one, StoreFailure)]
+        if len(broken) < len(found):
+            if not part.well:
+                self._succeeded(part)
+        elif not all(one.of_the_call for one in broken):  # a lease that cannot be settled is no outage
             self._failed(part, before)
-        elif not part.well:
-            self._succeeded(part)
         return found
 
     def _free(self, lease: Lease, charge: Charge) -> None:

@@ -40,12 +40,8 @@ class ReplyError(StoreFailure):
     def __init__(self, text: str) -> None:
         wrapped = _WRAPPED.match(text)
         self.code = wrapped[1] if wrapped is not None else text.partition(" ")[0]
+        self.of_the_call = self.code in ("ERR", "WRONGTYPE")  # what this command found does not suit it
         super().__init__(text[:200])
-
-    @property
-    def of_the_call(self) -> bool:
-        """Whether it says nothing of the server but that it is there: what this command found does not suit it."""
-        return self.code in ("ERR", "WRONGTYPE")
 
 
 class Replies:

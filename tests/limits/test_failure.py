@@ -9,6 +9,7 @@ import pytest
 from gateway.errors import StoreFailure
 from gateway.limits.failure import FAILURES, PROBE, Guarded
 from gateway.limits.memory import MemoryStore
+from gateway.limits.redis_pipe import ReplyError
 from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, OnFailure, Remaining, Scope
 from tests import limit_trial as trial
 from tests.limit_trial import claim, limit, scope
@@ -21,6 +22,7 @@ class Flaky(MemoryStore):
 
     away = False
     asked = 0
+    settling: StoreFailure | None = None  # what a settlement comes to
 
     async def admit(self, claim: Claim) -> Lease | Denial:
         self.answer()
@@ -33,6 +35,9 @@ class Flaky(MemoryStore):
     async def settle(self, lease: Lease, charge: Charge) -> Sequence[Crossed]:
         self.answer()
         return await super().settle(lease, charge)
+
+    async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
+        return await super().settle_all(closed) if self.settling is None else [self.settling] * len(closed)
 
     async def standing(self, tenant: str, scopes: Sequence[Scope]) -> tuple[Remaining, ...]:
         self.answer()
@@ -144,6 +149,16 @@ async def test_going_and_coming_is_told_once_each_also_while_nobody_asks() -> No
     await store.sweep()
     await store.admit(claim("after", KEY))
     assert told == ["away", "used up", "back"]
+
+
+async def test_a_lease_that_cannot_be_settled_is_no_outage() -> None:
+    store, inner, _ = guarded("closed")
+    (lease,) = await admitted(store, 1, KEY)
+    for said, away in ((ReplyError("ERR user_script:22: nothing to add to"), False), (StoreFailure("away"), True)):
+        inner.settling = said
+        for _ in range(2 * FAILURES):
+            await store.settle_all([(lease, Charge(1, 1))])
+        assert store.away is away
 
 
 async def test_the_breaker_opens_probes_and_closes() -> None:

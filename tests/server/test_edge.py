@@ -14,26 +14,13 @@ from gateway.patience import Patience
 from gateway.policy.compile import compile_policies
 from gateway.record import Record
 from gateway.server.edge import Edge, Manners
+from tests.kept import Kept
 from tests.server.test_hot import HEAD, Clock, Wire
 
 WAYS = pytest.mark.parametrize("way", ["hot", "plain", "handed over"])
 MOMENTS = pytest.mark.parametrize("moment", range(8))  # turns of the loop between a request and its client's leaving
 REQUEST = HEAD % 1 + b"x"
 UNUSUAL = HEAD.replace(b"\r\n\r\n", b"\r\nexpect: \r\n\r\n") % 1 + b"x"
-
-
-class Kept:
-    """Takes records."""
-
-    def __init__(self) -> None:
-        self.all: list[Record] = []
-        self.bugs: list[BaseException] = []
-
-    def write(self, record: Record) -> None:
-        self.all.append(record)
-
-    def bug(self, _: str, error: BaseException) -> None:
-        self.bugs.append(error)
 
 
 class NoSpace(Kept):
