@@ -26,6 +26,27 @@ def test_the_length_is_what_stands_there(length: int, body: bytes) -> None:
     assert known().length(head + body) == (len(head), length)
 
 
+@given(st.integers(0, 3000), st.integers(0, 3000), st.integers(-20, 20))
+def test_a_whole_message_is_told_from_one_with_more_or_less(first: int, length: int, beside: int) -> None:
+    """Whatever length, of how many digits, came before."""
+    again = known()
+    again.whole(HEAD % b"%d" % first + bytes(first))
+    head, there = HEAD % b"%d" % length, max(0, length + beside)
+    whole = there == length and length > 0
+    assert again.whole(head + bytes(there)) == (len(head) if whole else 0) or (length == there == 0)
+    assert again.whole(HEAD % b"5" + b"hello") == len(HEAD % b"5")
+
+
+@given(st.binary(max_size=12), st.binary(max_size=12))
+def test_what_is_whole_is_what_the_length_says(value: bytes, body: bytes) -> None:
+    data = HEAD % value + body
+    again = known()
+    if again.whole(data):
+        plain = plain_head((HEAD % value)[:-4], request_lines())
+        assert plain is not None
+        assert (again.whole(data), plain.length) == (len(data) - len(body), len(body))
+
+
 @given(st.binary(max_size=12))
 def test_what_is_no_length_is_left_to_whoever_reads_heads(value: bytes) -> None:
     found = known().length(HEAD % value)
@@ -42,16 +63,19 @@ def test_any_other_byte_makes_another_head(at: int, byte: int) -> None:
         return
     data[at] = byte
     assert known().length(bytes(data)) is None
+    assert known().whole(bytes(data) + bytes(12)) == 0
 
 
 @given(st.integers(0, len(HEAD % b"12") - 1))
 def test_a_part_of_a_head_is_not_known(end: int) -> None:
     assert known().length((HEAD % b"12")[:end]) is None
+    assert known().whole((HEAD % b"12")[:end]) == 0
 
 
 def test_a_head_without_a_length_is_never_known() -> None:
     head = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
     assert Again(head, "the head").length(head) is None
+    assert Again(head, "the head").whole(head) == 0
 
 
 def test_a_length_in_another_field_is_not_the_length() -> None:

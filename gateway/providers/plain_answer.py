@@ -46,11 +46,12 @@ class PlainAnswers:
 
     def read(self, data: bytes) -> PlainAnswer | None:
         """An answer that is whole and plain, None where it is not."""
-        if (again := self._again) is not None and (found := again.length(data)) is not None:
-            start, length = found
-            if len(data) != start + length:
-                return None
-            return PlainAnswer(again.head.status, {**again.head.headers, "content-length": str(length)}, start)
+        if (again := self._again) is not None:
+            if start := again.whole(data):
+                length = str(len(data) - start)
+                return PlainAnswer(again.head.status, {**again.head.headers, "content-length": length}, start)
+            if again.length(data) is not None:
+                return None  # in pieces
         plain = plain_answer(data, self.lines)
         self._again = Again(data[: plain.start], plain) if plain is not None else None
         return plain
