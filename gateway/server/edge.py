@@ -73,7 +73,8 @@ class Edge(web.Server):
         self._manners = manners
         self._entropy = entropy
         self.patience = patience
-        self.running: set[asyncio.Task[object]] = set()
+        self._handled: set[asyncio.Task[object]] = set()  # of aiohttp's requests
+        self._served: set[HotConnection] = set()
         self.draining = False
         self._endpoints: dict[tuple[str, str, str, bool], Endpoint | None] = {}
         self._hot = Limits(
@@ -128,46 +129,55 @@ class Edge(web.Server):
         reply = HttpReply(request, self.patience, self._manners.write, closing=self.draining)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # INVARIANT: aiohttp runs handlers in tasks
-        self.running.add(task)
+        self._handled.add(task)
         try:
             await journey(arrival, self._endpoint(arrival), reply, self._rooms)
         finally:
-            self.running.discard(task)
+            self._handled.discard(task)
         if reply.response is None:  # broken off before a head was sent; nothing reads this
             reply.abort()
             return web.Response(status=499)
         return reply.response
 
+    @property
+    def running(self) -> set[asyncio.Task[object]]:
+        """The tasks of the exchanges that run now."""
+        return self._handled | {task for one in self._served if (task := one.running) is not None}
+
     def _serve(self, connection: HotConnection) -> asyncio.Task[None]:
+        self._served.add(connection)
         task = start(self._serve_all(connection))
-        task.add_done_callback(lambda _: self._left_before(connection))  # also where it never began
+        task.add_done_callback(lambda _: self._over(connection))  # also where it never began
         return task
+
+    def _over(self, connection: HotConnection) -> None:
+        """Nobody serves the connection any more."""
+        self._served.discard(connection)
+        self._left_before(connection)
 
     def _left_before(self, connection: HotConnection) -> None:
         """Record the request that came so shortly before its client left that nobody served it."""
-        if (exchange := connection.next()) is not None:
+        if (exchange := connection.arrived) is not None:
+            connection.arrived = None
             exchange.request_id = self._request_id()
             left_before(exchange, self._endpoint(exchange), self._rooms)
 
     async def _serve_all(self, connection: HotConnection) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # INVARIANT: `_serve` starts one
-        rooms, running, now, entropy = self._rooms, self.running, self._rooms.clock.now, self._entropy
+        rooms, now, entropy = self._rooms, self._rooms.clock.now, self._entropy
         while True:
-            if (exchange := connection.next()) is None:
-                if connection.over:
+            if (exchange := connection.arrived) is None:
+                if (turn := connection.turn()) is None:
                     return
-                await connection.turn()
+                await turn
                 continue
+            connection.arrived = None
             exchange.request_id = request_id(now(), entropy)
-            running.add(task)
             try:
                 await journey(exchange, self._endpoint(exchange), exchange, rooms)
             except BaseException:
                 connection.abort()  # nobody is left to serve what else comes over it
                 raise
             finally:
-                running.discard(task)
                 connection.ended(exchange)
 
     def _endpoint(self, arrival: Arrival) -> Endpoint | None:

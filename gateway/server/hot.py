@@ -10,22 +10,16 @@ tests/server/test_hot.py, and the end-to-end tests with `fast_paths` off).
 from __future__ import annotations
 
 import asyncio
-import http
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Callable
 from typing import cast
 
-from gateway.errors import ClientGone, ClientTooSlow
 from gateway.fields import Again
 from gateway.patience import Patience
-from gateway.ports import Head
 from gateway.server.heads import LARGEST_HEAD, PlainHead, plain_head
-from gateway.server.reply import NAME
+from gateway.server.hot_exchange import HotExchange
 from gateway.server.shared import Limits
 
 AHEAD = 64 << 10  # bytes that a client may send of requests that must wait for their turn
-_FIRST: Mapping[int, str] = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n" for one in http.HTTPStatus}
-_BODILESS = (204, 304)
-_SIZES = [b"%x\r\n" % size for size in range(1024)]  # of pieces: to format one takes longer than to find it
 
 # Serves a connection's exchanges, one after the other, until it is over. One task for all of them: to make one for
 # each, and to tell asyncio of it, costs more than most of what it does.
@@ -36,28 +30,30 @@ class HotConnection(asyncio.Protocol):
     """One connection; its exchanges come one after the other. `plain` makes the connection that takes over."""
 
     __slots__ = (
-        "_ahead", "_arrived", "_drained", "_exchange", "_known", "_left", "_limits", "_loop", "_plain", "_serve",
-        "_served", "_task", "_turn", "closing", "patience", "peer", "transport",
+        "_ahead", "_exchange", "_idle", "_known", "_left", "_length", "_loop", "_plain", "_serve", "_served", "_task",
+        "_turn", "arrived", "closing", "drained", "limits", "patience", "peer", "transport",
     )  # fmt: skip
 
     def __init__(self, serve: Serve, plain: Callable[[], asyncio.Protocol], patience: Patience, limits: Limits) -> None:
         self._loop = asyncio.get_running_loop()
         self._serve = serve
         self._plain = plain
-        self._limits = limits
+        self.limits = limits
         self.patience = patience
         self.transport: asyncio.Transport | None = None
         self.peer = ""
         self.closing = False
         self._task: asyncio.Task[None] | None = None
         self._exchange: HotExchange | None = None
-        self._arrived: HotExchange | None = None  # the same, until it is served
-        self._served = True  # whether it has ended
+        self.arrived: HotExchange | None = None  # the same, until who serves it takes it
+        self._served = False  # whether it has ended, and is there all the same
+        self._idle = 0.0  # since when there is none
         self._turn: asyncio.Future[None] | None = None  # what is waited for before there is another
         self._left = 0  # bytes of the body that are still to come
         self._ahead = b""
         self._known: Again[PlainHead] | None = None
-        self._drained: asyncio.Future[None] | None = None
+        self._length = 0  # that stands among the fields of the known head
+        self.drained: asyncio.Future[None] | None = None  # what to wait for before more is written
 
     # what asyncio says
 
@@ -66,22 +62,24 @@ class HotConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._limits.connections.add(self)
-        self.patience.begin(self, self._limits.header, self.close)
+        self.limits.connections.add(self)
+        self.patience.begin(self, self.limits.header, self.close)
 
     def data_received(self, data: bytes) -> None:
         """The next request, the rest of a body, or what comes too early."""
-        exchange = self._exchange
-        if exchange is None:
-            self._begin(data)
-        elif self._left:
-            piece, self._ahead = data[: self._left], data[self._left :]
-            self._left -= len(piece)
-            exchange.more(piece, complete=not self._left)  # last: it may be the turn of what is ahead
+        if self._exchange is not None:
+            self._more(self._exchange, data)
+        elif (known := self._known) is not None and (start := known.whole(data)):  # as requests mostly come
+            method, path, raw_query, headers, _ = known.head
+            if (length := len(data) - start) != self._length:
+                self._length = length
+                headers["content-length"] = str(length)  # nobody reads those of the exchange before any more
+            self._exchange = self.arrived = HotExchange(
+                self, self.patience.now(), method, path, raw_query, headers, self.peer, [data[start:]], complete=True
+            )
+            self._go_on()
         else:
-            self._ahead += data
-            if len(self._ahead) > AHEAD and self.transport is not None:
-                self.transport.pause_reading()
+            self._begin(data)
 
     def eof_received(self) -> bool:
         """The client says no more; as with aiohttp, the connection ends with that."""
@@ -90,7 +88,7 @@ class HotConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """A client that has gone ends its exchange at once."""
         self.transport = None
-        self._limits.connections.discard(self)
+        self.limits.connections.discard(self)
         self.patience.end(self)
         self.resume_writing()
         if self._task is not None:
@@ -98,11 +96,11 @@ class HotConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client takes no more for now."""
-        self._drained = self._loop.create_future()
+        self.drained = self._loop.create_future()
 
     def resume_writing(self) -> None:
         """It does again."""
-        drained, self._drained = self._drained, None
+        drained, self.drained = self.drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
 
@@ -112,7 +110,7 @@ class HotConnection(asyncio.Protocol):
         """Close when what is written has been sent, for which a client has its time."""
         if self.transport is not None:
             self.transport.close()
-            self.patience.taking(self, self._limits.write, self.transport, self.abort)
+            self.patience.taking(self, self.limits.write, self.transport, self.abort)
 
     def abort(self) -> None:
         """Close at once."""
@@ -125,29 +123,28 @@ class HotConnection(asyncio.Protocol):
         if self._exchange is None:
             self.close()
 
-    def drained(self) -> asyncio.Future[None] | None:
-        """What to wait for before more is written; None: nothing."""
-        return self._drained
-
-    def next(self) -> HotExchange | None:
-        """The next exchange, if it has arrived."""
-        exchange, self._arrived = self._arrived, None
-        return exchange
-
-    @property
-    def over(self) -> bool:
-        """Whether there will be no further exchange here."""
-        return self._arrived is None and (self.transport is None or self.transport.is_closing())
-
-    def turn(self) -> asyncio.Future[None]:
-        """What to wait for before there is another, or none any more."""
+    def turn(self) -> asyncio.Future[None] | None:
+        """What to wait for before another exchange may have `arrived`; None: there will be no further one."""
+        if (transport := self.transport) is None or transport.is_closing():
+            return None
         self._turn = turn = self._loop.create_future()
         return turn
 
+    @property
+    def running(self) -> asyncio.Task[None] | None:
+        """The task of the exchange that is under way here, if one is."""
+        return None if self._exchange is None or self._served else self._task
+
     def ended(self, exchange: HotExchange) -> None:
         """The exchange was served."""
+        transport = self.transport
+        open_ = transport is not None and not transport.is_closing()
+        if open_ and exchange.whole and not (self._left or self._ahead or self.closing):  # as it mostly is
+            self._exchange = None
+            self._idle = self.patience.now()
+            return
         self._served = True
-        if self.transport is None or self.transport.is_closing():
+        if not open_:
             return
         if not exchange.whole:
             self.abort()
@@ -156,19 +153,51 @@ class HotConnection(asyncio.Protocol):
         elif not self._left:
             self._next()
         else:  # what is still to come of its body is nobody's any more
-            self.patience.begin(self, self._limits.silence, self.abort)
+            self.patience.begin(self, self.limits.silence, self.abort)
+
+    def rest_has_come(self) -> None:
+        """The last of a body whose exchange ended without it."""
+        if self._served and self.transport is not None and not self.transport.is_closing():
+            self._next()
+
+    # between two exchanges
 
     def _next(self) -> None:
-        self._exchange = None
+        self._exchange, self._served = None, False
+        self._wait()
         if self._ahead:
             ahead, self._ahead = self._ahead, b""
             assert self.transport is not None  # noqa: S101  # INVARIANT: the callers have looked
             self.transport.resume_reading()
             self._begin(ahead)
+
+    def _wait(self) -> None:
+        """Have patience with an idle client from now on: one entry for many exchanges, which is looked at when its time
+        has come."""
+        self._idle = self.patience.now()
+        self.patience.begin(self, self.limits.keepalive, self._look)
+
+    def _look(self) -> None:
+        left = self.limits.keepalive
+        if self._exchange is None:
+            left += self._idle - self.patience.now()
+        if left > 0:
+            self.patience.begin(self, left, self._look)
         else:
-            self.patience.begin(self, self._limits.keepalive, self.close)
+            self.close()
+
+    def _more(self, exchange: HotExchange, data: bytes) -> None:
+        if self._left:
+            piece, self._ahead = data[: self._left], data[self._left :]
+            self._left -= len(piece)
+            exchange.more(piece, complete=not self._left)  # last: it may be the turn of what is ahead
+        else:
+            self._ahead += data
+            if len(self._ahead) > AHEAD and self.transport is not None:
+                self.transport.pause_reading()
 
     def _begin(self, data: bytes) -> None:
+        """A request that is not whole, or not the only one, or whose head did not come before."""
         known = self._known
         found = known.length(data) if known is not None else None
         if known is not None and found is not None:
@@ -176,26 +205,25 @@ class HotConnection(asyncio.Protocol):
             head.headers["content-length"] = str(length)  # nobody reads those of the exchange before any more
         else:
             end = data.find(b"\r\n\r\n", 0, LARGEST_HEAD)
-            fresh = plain_head(data[:end], self._limits.lines) if end > 0 else None
+            fresh = plain_head(data[:end], self.limits.lines) if end > 0 else None
             if fresh is None:
                 self._hand_over(data)
                 return
             head, start, length = fresh, end + 4, fresh.length
             self._known = Again(data[:start], fresh) if length else None
-        if length > self._limits.largest:
+        self._length = length
+        if length > self.limits.largest:
             self._hand_over(data)
             return
-        self.patience.end(self)
+        self._wait()
         stop = start + length
-        self._exchange = exchange = HotExchange(self, head, self._limits)
-        if len(data) == stop:  # as they mostly come
-            exchange.arrived(data[start:])
-        else:
-            body = data[start:stop]
-            self._left = stop - start - len(body)
-            self._ahead = data[stop:]
-            exchange.more(body, complete=not self._left)
-        self._arrived, self._served = exchange, False
+        body = data[start:stop]
+        self._left = length - len(body)
+        self._ahead = data[stop:]
+        self._exchange = self.arrived = HotExchange(
+            self, self.patience.now(), head.method, head.path, head.raw_query, head.headers, self.peer, [body],
+            complete=not self._left,
+        )  # fmt: skip
         self._go_on()
 
     def _go_on(self) -> None:
@@ -208,7 +236,7 @@ class HotConnection(asyncio.Protocol):
         """From here on the connection is aiohttp's."""
         transport, self.transport = self.transport, None
         assert transport is not None  # noqa: S101  # INVARIANT: data comes over an open connection
-        self._limits.connections.discard(self)
+        self.limits.connections.discard(self)
         self.patience.end(self)
         if self._task is not None:
             self._go_on()
@@ -216,184 +244,3 @@ class HotConnection(asyncio.Protocol):
         transport.set_protocol(successor)
         successor.connection_made(transport)
         successor.data_received(data)
-
-    def rest_has_come(self) -> None:
-        """The last of a body whose exchange ended without it."""
-        if self._served and self.transport is not None and not self.transport.is_closing():
-            self._next()
-
-
-class HotExchange:
-    """One request and the way back to its client."""
-
-    __slots__ = (
-        "_chunked", "_connection", "_ended", "_limits", "_parts", "_waiter", "begun", "complete", "headers", "method",
-        "path", "peer", "raw_query", "received", "request_id",
-    )  # fmt: skip
-
-    def __init__(self, connection: HotConnection, head: PlainHead, limits: Limits) -> None:
-        self._connection = connection
-        self._limits = limits
-        self.request_id = ""
-        self.received = connection.patience.now()
-        self.headers: Mapping[str, str]
-        self.method, self.path, self.raw_query, self.headers, _ = head
-        self.peer = connection.peer
-        self._parts: list[bytes] = []
-        self.complete = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._chunked = self._ended = self.begun = False
-
-    # the port Arrival
-
-    def arrived(self, body: bytes) -> None:
-        """The whole body has come with its head."""
-        self._parts.append(body)
-        self.complete = True
-
-    def body_now(self, limit: int) -> bytes | None:
-        """The whole body, if it is there already and not longer than `limit` bytes."""
-        if self.complete and len(self._parts) == 1 and len(self._parts[0]) <= limit:
-            return self._parts[0]
-        return None
-
-    async def body(self, limit: int) -> bytes | None:
-        """The whole body; None when it is longer than `limit` bytes. Raises ClientTooSlow, ClientGone."""
-        while not self.complete:
-            await self._wait()
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        return body if len(body) <= limit else None
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises ClientTooSlow, ClientGone."""
-        while True:
-            parts, self._parts = self._parts, []
-            for part in parts:
-                if part:
-                    yield part
-            if self.complete and not self._parts:
-                return
-            if not self._parts:
-                await self._wait()
-
-    def more(self, piece: bytes, *, complete: bool) -> None:
-        """A piece of the body has come."""
-        if not self._ended:
-            self._parts.append(piece)
-        self.complete = complete
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        if complete and self._ended:
-            self._connection.rest_has_come()
-
-    async def _wait(self) -> None:
-        connection = self._connection
-        if connection.transport is None:
-            raise ClientGone("the connection is closed")
-        self._waiter = asyncio.get_running_loop().create_future()
-        connection.patience.begin(self, self._limits.silence, self._too_slow)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            connection.patience.end(self)
-
-    def _too_slow(self) -> None:
-        self._connection.closing = True  # what may still come of the body would be taken for a request
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(ClientTooSlow(f"silent for {self._limits.silence:g} s in the body"))
-
-    # the port Reply
-
-    @property
-    def whole(self) -> bool:
-        """Whether the answer has come to its orderly end."""
-        return self._ended
-
-    async def send(self, head: Head, body: bytes) -> None:
-        """A whole answer. Raises ClientGone."""
-        length = "" if head.status in _BODILESS else f"content-length: {len(body)}\r\n"
-        data = self._head(head, length)
-        self.begun = self._ended = True
-        transport = (connection := self._connection).transport
-        if transport is None or transport.is_closing():
-            raise ClientGone("the connection is closed")
-        transport.writelines((data, body)) if length else transport.write(data)
-        if connection.drained() is not None:
-            await self._until_drained()
-
-    async def begin(self, head: Head, first: bytes = b"") -> None:
-        """The head of an answer whose body follows in pieces, the first perhaps with it. Raises ClientGone."""
-        if head.status in _BODILESS:  # of which a client could take a length for that of a body that comes
-            head = Head(head.status, tuple([one for one in head.headers if one[0] != "content-length"]))
-        known = any(name == "content-length" for name, _ in head.headers)
-        self._chunked = not known and head.status not in _BODILESS
-        data = self._head(head, "transfer-encoding: chunked\r\n" if self._chunked else "")
-        self.begun = True
-        if (wait := self._write(data + self._framed(first) if first else data)) is not None:
-            await wait
-
-    async def write(self, data: bytes) -> None:
-        """Returns when the client's buffer takes more. Raises ClientGone."""
-        if (wait := self._write(self._framed(data))) is not None:
-            await wait
-
-    def _framed(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
-
-    def put(self) -> Callable[[bytes], bool]:
-        """What writes without waiting."""
-        connection, chunked, sizes = self._connection, self._chunked, _SIZES
-
-        def write(data: bytes) -> bool:
-            transport, size = connection.transport, len(data)
-            if transport is None or transport.is_closing():
-                raise ClientGone("the connection is closed")
-            if chunked:
-                data = (sizes[size] if size < 1024 else b"%x\r\n" % size) + data + b"\r\n"
-            transport.write(data)
-            return connection._drained is None  # noqa: SLF001  # as `drained()` says
-
-        return write
-
-    async def room(self) -> None:
-        """Returns when the client's buffer takes more. Raises ClientGone."""
-        await self._until_drained()
-
-    async def end(self) -> None:
-        """The orderly end. Raises ClientGone."""
-        self._ended = True
-        if self._chunked and (wait := self._write(b"0\r\n\r\n")) is not None:
-            await wait
-
-    def abort(self) -> None:
-        """Break the connection."""
-        self._connection.abort()
-
-    def _head(self, head: Head, framing: str) -> bytes:
-        fields = "".join([f"{name}: {value}\r\n" for name, value in head.headers])
-        if fields.count("\n") != len(head.headers) or fields.count("\r") != len(head.headers):
-            raise ValueError("a line break in a header")
-        close = "connection: close\r\n" if self._connection.closing else ""
-        first = _FIRST.get(head.status) or f"HTTP/1.1 {head.status} Status\r\n"
-        text = f"{first}server: {NAME}\r\n{framing}{close}{fields}\r\n"
-        return text.encode("utf-8", "surrogateescape")
-
-    def _write(self, data: bytes) -> Awaitable[None] | None:
-        """Write now; what to wait for before more may be written. Raises ClientGone."""
-        transport = self._connection.transport
-        if transport is None or transport.is_closing():
-            raise ClientGone("the connection is closed")
-        transport.write(data)
-        return None if self._connection.drained() is None else self._until_drained()
-
-    async def _until_drained(self) -> None:
-        connection = self._connection
-        connection.patience.taking(self, self._limits.write, connection.transport, self.abort)
-        try:
-            while (drained := connection.drained()) is not None:
-                await drained
-        finally:
-            connection.patience.end(self)
-        if connection.transport is None:
-            raise ClientGone("the connection is closed")

@@ -12,7 +12,8 @@ import pytest
 from gateway.errors import ClientGone, ClientTooSlow
 from gateway.patience import Patience
 from gateway.ports import Head
-from gateway.server.hot import AHEAD, HotConnection, HotExchange
+from gateway.server.hot import AHEAD, HotConnection
+from gateway.server.hot_exchange import HotExchange
 from gateway.server.shared import Limits
 
 Script = Callable[[HotExchange], Awaitable[None]]
@@ -92,10 +93,13 @@ class Stage:
 
     def _serve(self, connection: HotConnection) -> asyncio.Task[None]:
         async def run() -> None:
-            while not connection.over:
-                if (exchange := connection.next()) is None:
-                    await connection.turn()
+            while True:
+                if (exchange := connection.arrived) is None:
+                    if (turn := connection.turn()) is None:
+                        return
+                    await turn
                     continue
+                connection.arrived = None
                 self.exchanges.append(exchange)
                 try:
                     await self._script(exchange)
@@ -331,6 +335,57 @@ async def test_idle_connections_end() -> None:
         assert on.wire.closed
     async with stage() as on:
         await on.take(REQUEST)
+        on.wait(74)
+        assert not on.wire.closed
+        on.wait(2)
+        assert on.wire.closed
+
+
+async def test_a_client_is_idle_from_the_end_of_its_last_answer_on() -> None:
+    """Whether the head is a new one or one that came before, and however the time between two looks falls."""
+    async with stage() as on:
+        for pause in (0, 50, 74, 1, 70):
+            on.wait(pause)
+            await on.take(REQUEST)
+        on.wait(74)
+        assert not on.wire.closed
+        on.wait(2)
+        assert on.wire.closed
+
+
+async def test_who_waits_for_an_answer_is_not_idle() -> None:
+    gate = asyncio.Event()
+
+    async def slow(exchange: HotExchange) -> None:
+        await gate.wait()
+        await echo(exchange)
+
+    async with stage(slow) as on:
+        for _ in range(2):
+            gate.clear()
+            await on.take(REQUEST)
+            assert on.connection.running is on.tasks[0]
+            on.wait(76)
+            on.wait(76)
+            assert not on.wire.closed
+            gate.set()
+            await on.rest()
+            assert on.connection.running is None
+            on.wait(74)
+            assert not on.wire.closed
+        on.wait(76)
+        assert on.wire.closed
+
+
+async def test_a_rest_of_a_body_that_came_late_leaves_an_idle_client() -> None:
+    async def early(exchange: HotExchange) -> None:
+        await exchange.send(Head(401), b"no")
+
+    async with stage(early) as on:
+        await on.take(HEAD % 5 + b"he")
+        assert on.connection.running is None
+        on.wait(29)
+        await on.take(b"llo")
         on.wait(74)
         assert not on.wire.closed
         on.wait(2)

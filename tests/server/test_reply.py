@@ -13,7 +13,8 @@ from aiohttp import web
 from gateway.errors import ClientGone
 from gateway.patience import Patience
 from gateway.ports import Head
-from gateway.server.hot import HotConnection, HotExchange
+from gateway.server.hot import HotConnection
+from gateway.server.hot_exchange import HotExchange
 from gateway.server.reply import HttpReply
 from gateway.server.shared import Limits
 
@@ -65,10 +66,13 @@ async def hot(script: Script, *, closing: bool, patience: Patience):  # type: ig
 
     def serve(one: HotConnection) -> asyncio.Task[None]:
         async def answer() -> None:
-            while not one.over:
-                if (request := one.next()) is None:
-                    await one.turn()
+            while True:
+                if (request := one.arrived) is None:
+                    if (turn := one.turn()) is None:
+                        return
+                    await turn
                     continue
+                one.arrived = None
                 try:
                     await request.body(1 << 20)
                     await script(request)
