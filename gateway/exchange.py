@@ -7,15 +7,15 @@ of the one before it, so the type checker refuses a journey that skips one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from gateway.dialects import OPENAI, Dialect
 from gateway.endpoints import Endpoint
 from gateway.errors import Failure, Refusal
 from gateway.identity.principal import Principal
+from gateway.limits.estimate import estimate
 from gateway.limits.pricing import cost
-from gateway.limits.reservation import Basis, Reservation, Usage
+from gateway.limits.reservation import NONE, Basis, Estimate, Reservation, Usage
 from gateway.limits.scopes import Charge, Denial
 from gateway.policy.compiled import PolicySet, Price
 from gateway.policy.permit import Permit, decision_id
@@ -67,9 +67,9 @@ NONE_OVER = (0, 0)
 _NOTHING, _ABANDONED = Basis.NOTHING, Basis.ABANDONED
 
 
-@dataclass(slots=True, eq=False)  # no Struct: those are quick to make, and ten times as slow to write to
 class Exchange:
-    """One request and what became of it. Times are monotonic seconds."""
+    """One request and what became of it. Times are monotonic seconds. No dataclass: to take as many arguments as it has
+    fields would take longer than all that is done to them; and no Struct, which is slow to write to."""
 
     request_id: str
     received: float
@@ -78,42 +78,61 @@ class Exchange:
     path: str
     peer: str
     policy: PolicySet
-    phase: str = Phase.ARRIVED
-    endpoint: Endpoint | None = None
-    dialect: Dialect = OPENAI  # whose words the client expects
-    principal: Principal | None = None
-    ask: Ask | None = None
-    permit: Permit | None = None
-    plan: Plan | None = None
-    reservation: Reservation | None = None
-    safe: SafeRequest | None = None
-    attempt: Attempt | None = None
-    called: float | None = None
-    answered: float | None = None  # head of the provider's answer
-    first_byte: float | None = None  # first byte to the client
-    ended: float | None = None
-    credential: str | None = None  # the name of the provider's that was used last
-    provider_status: int | None = None
-    provider_request_id: str | None = None
-    provider_error: str | None = None  # its code, never its message
-    told_code: str | None = None  # the code that the client was told of that
-    status: int | None = None  # what the client was told
-    ending: str | None = None
-    refusal: Refusal | None = None
-    failure: Failure | None = None
-    usage: Usage | None = None
-    passed: Passed | None = None  # of a reply, until it is counted
-    counted_by: str | None = None  # the encoding of our own count
-    charge: Charge | None = None
-    overshoot: tuple[int, int] = NONE_OVER  # tokens and nano-USD beyond what was held
-    cut: Denial | None = None  # the budget that ended the answer before its time
-    response_id: str | None = None
-    response_model: str | None = None
-    finish_reasons: tuple[str, ...] = ()
-    tier: str | None = None  # the service tier that the provider says it served
-    reply: Coverage | None = None  # what the search of the reply has seen
-    flags: list[str] = field(default_factory=list)
-    dropped: tuple[str, ...] = ()  # parameters that the provider's dialect cannot express
+    endpoint: Endpoint | None
+    dialect: Dialect  # whose words the client expects
+    phase: str
+    principal: Principal | None
+    ask: Ask | None
+    permit: Permit | None
+    plan: Plan | None
+    reservation: Reservation | None
+    safe: SafeRequest | None
+    attempt: Attempt | None
+    called: float | None
+    answered: float | None  # head of the provider's answer
+    first_byte: float | None  # first byte to the client
+    ended: float | None
+    credential: str | None  # the name of the provider's that was used last
+    provider_status: int | None
+    provider_request_id: str | None
+    provider_error: str | None  # its code, never its message
+    told_code: str | None  # the code that the client was told of that
+    status: int | None  # what the client was told
+    ending: str | None
+    refusal: Refusal | None
+    failure: Failure | None
+    usage: Usage | None
+    passed: Passed | None  # of a reply, until it is counted
+    counted_by: str | None  # the encoding of our own count
+    charge: Charge | None
+    overshoot: tuple[int, int]  # tokens and nano-USD beyond what was held
+    cut: Denial | None  # the budget that ended the answer before its time
+    response_id: str | None
+    response_model: str | None
+    finish_reasons: tuple[str, ...]
+    tier: str | None  # the service tier that the provider says it served
+    reply: Coverage | None  # what the search of the reply has seen
+    flags: tuple[str, ...]
+    dropped: tuple[str, ...]  # parameters that the provider's dialect cannot express
+
+    __slots__ = tuple(__annotations__)
+
+    def __init__(
+        self, request_id: str, received: float, started_at: float, method: str, path: str, peer: str,
+        policy: PolicySet, endpoint: Endpoint | None = None, dialect: Dialect = OPENAI,
+    ) -> None:  # fmt: skip
+        self.request_id, self.received, self.started_at = request_id, received, started_at
+        self.method, self.path, self.peer = method, path, peer
+        self.policy, self.endpoint, self.dialect = policy, endpoint, dialect
+        self.phase = Phase.ARRIVED
+        self.principal = self.ask = self.permit = self.plan = self.reservation = self.safe = self.attempt = None
+        self.called = self.answered = self.first_byte = self.ended = None
+        self.credential = self.provider_status = self.provider_request_id = self.provider_error = None
+        self.told_code = self.status = self.ending = self.refusal = self.failure = None
+        self.usage = self.passed = self.counted_by = self.charge = self.cut = None
+        self.response_id = self.response_model = self.tier = self.reply = None
+        self.finish_reasons = self.flags = self.dropped = ()
+        self.overshoot = NONE_OVER
 
     def enter(self, phase: str) -> None:
         """Move on. Raises IllegalMove when the table does not allow it."""
@@ -126,30 +145,39 @@ class Exchange:
         self.enter(Phase.ENDED)
         self.ending, self.status, self.ended = ending, status, now
 
+    @property
+    def estimate(self) -> Estimate:
+        """The worst case of a reserved request: what is held for it or, where no limit holds anything, what would have
+        been, which is worked out only if somebody must know."""
+        reservation, permit, plan = self.reservation, self.permit, self.plan
+        assert reservation is not None  # noqa: S101  # INVARIANT: nobody asks before
+        if reservation.held is not None:
+            return reservation.held
+        if permit is None or plan is None:
+            return NONE
+        return estimate(permit, [attempt.price for attempt in plan.attempts])
+
     def cost(self) -> Charge:
         """What the exchange comes to as far as it is known: its usage, priced by the attempt that served it."""
-        usage, price = self.usage, self._price()
+        usage, attempt = self.usage, self.attempt
         if usage is None or (basis := usage.basis) is _NOTHING:
             return Charge(0, 0)
         if basis is _ABANDONED and self.reservation is not None:
-            worst = self.reservation.estimate
+            worst = self.estimate
             return Charge(worst.tokens, worst.nano_usd)
-        return Charge(usage.input_tokens + usage.output_tokens, cost(usage, price))
+        tokens = usage.input_tokens + usage.output_tokens
+        if attempt is None or (price := attempt.price) is None:
+            return Charge(tokens, 0)
+        return Charge(tokens, cost(usage, price if self.tier is None else self._served(attempt, price)))
 
-    def _price(self) -> Price | None:
+    def _served(self, attempt: Attempt, price: Price) -> Price:
         """The attempt's, which is that of the tier that was asked for; or, where the provider says that it served
         another, that one's."""
-        if (attempt := self.attempt) is None or (price := attempt.price) is None or self.tier is None:
-            return attempt.price if attempt is not None else None
         served = None if self.tier in ORDINARY else self.tier
         if served == price.tier or attempt.model is None:
             return price
-        return (
-            self.policy.price(
-                attempt.provider, attempt.model, datetime.fromtimestamp(self.started_at, UTC).date(), served
-            )
-            or price
-        )
+        today = datetime.fromtimestamp(self.started_at, UTC).date()
+        return self.policy.price(attempt.provider, attempt.model, today, served) or price
 
     def cost_header(self) -> tuple[tuple[str, str], ...]:
         """`x-gateway-cost-usd` where the model is priced."""

@@ -26,11 +26,11 @@ from gateway.identity.authenticate import authenticate
 from gateway.identity.principal import Principal
 from gateway.identity.standing import describe, own_scopes
 from gateway.limits.line import overshoot
-from gateway.limits.reservation import NONE
+from gateway.limits.reservation import NONE, Reservation
 from gateway.limits.scopes import Charge, Remaining
 from gateway.objects.holding import held
 from gateway.objects.keeping import keep
-from gateway.own_count import count_here, counts_here
+from gateway.own_count import COUNTS, count_here, counts_here
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide, visible_models
 from gateway.policy.permit import Permit
@@ -50,7 +50,7 @@ from gateway.reading import read
 from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
 from gateway.reserving import reserve, unlimited
-from gateway.routing.plan import plan, share, stickiness
+from gateway.routing.plan import only_plan, plan, share, stickiness
 from gateway.stream.recount import recount
 from gateway.stream.relay import Answer, final_usage, relay
 from gateway.stream.tunnel import Tunnels
@@ -144,7 +144,7 @@ def _arrived(arrival: Arrival, endpoint: Endpoint | None, rooms: Rooms) -> Excha
 async def _travel(
     exchange: Exchange, arrival: Arrival, endpoint: Endpoint | None, reply: Reply, rooms: Rooms
 ) -> Refusal | None:
-    now = rooms.clock.now()
+    now = exchange.started_at
 
     principal = authenticate(arrival.headers, rooms.policies.keys, now)
     if isinstance(principal, Refusal):
@@ -168,17 +168,19 @@ async def _travel(
     if endpoint.shape == "models":
         return await _list_models(exchange, permit, reply)
 
-    route = plan(permit, _draw(permit, rooms), now)
+    route = only_plan(permit) or plan(permit, _draw(permit, rooms), now)
     if isinstance(route, Refusal):
         return route
     exchange.plan = route
 
-    attempt, tenants = route.attempts[0], exchange.policy.several_tenants
-    foreign = await held(rooms.objects, exchange.policy, principal.key, attempt.provider, ask) if tenants else None
+    attempt, policy = route.attempts[0], permit.policy
+    foreign = (
+        await held(rooms.objects, policy, principal.key, attempt.provider, ask) if policy.several_tenants else None
+    )
     if foreign is not None:
         return foreign
 
-    reservation = unlimited(exchange.request_id, permit, route.attempts) or await reserve(
+    reservation = unlimited(permit) or await reserve(
         exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now
     )
     if isinstance(reservation, Refusal):
@@ -186,15 +188,15 @@ async def _travel(
     exchange.reservation = reservation
     exchange.enter(Phase.RESERVED)
 
-    safe = await rooms.redactor.redact(permit) if permit.redaction is not None else SafeRequest(ask.body)
+    safe = SafeRequest(ask.body) if permit.redaction is None else await rooms.redactor.redact(permit)
     if isinstance(safe, Refusal):
         return safe
     exchange.safe = safe
 
-    if ask.upgrade or counts_here(ask, rooms.providers[attempt.provider]):
+    if ask.upgrade or (endpoint.shape in COUNTS and counts_here(ask, rooms.providers[attempt.provider])):
         return await _answer_otherwise(exchange, arrival, permit, reply, rooms)
     called = await call(exchange, arrival, permit, attempt, safe, rooms)
-    safe, headers = called.way_back(safe), _answer_headers(exchange)
+    safe, headers = called.way_back(safe) if safe.keep is not None else safe, _answer_headers(exchange)
     answer = Answer(called.provider, called.upstream, safe, headers, called.see, called.translation)
     try:
         await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
@@ -302,8 +304,10 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     """Settle and record, whatever else fails. Synchronous, since it runs in a `finally` that a cancellation may have
     entered."""
     try:
-        _settle(exchange, rooms)
-        _let_go(exchange, rooms)
+        if (reservation := exchange.reservation) is not None:
+            _settle(exchange, reservation, rooms)
+        if _holds(exchange):
+            _let_go(exchange, rooms)
     except Exception as bug:  # noqa: BLE001  # what is left behind must not cost the record
         rooms.records.bug(exchange.request_id, bug)
     ending = exchange.ending or Ending.FAILED
@@ -311,20 +315,31 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     rooms.records.write(record_of(exchange))
 
 
-def _settle(exchange: Exchange, rooms: Rooms) -> None:
-    reservation = exchange.reservation
-    if reservation is None:
-        return
+def _settle(exchange: Exchange, reservation: Reservation, rooms: Rooms) -> None:
     try:
-        exchange.usage = final_usage(exchange)
-        exchange.charge = exchange.charge or exchange.cost()
-        exchange.overshoot = overshoot(reservation, exchange.charge)
+        if exchange.usage is None:
+            exchange.usage = final_usage(exchange)
+        if (charge := exchange.charge) is None:
+            charge = exchange.charge = exchange.cost()
+        if reservation.held is not None:
+            exchange.overshoot = overshoot(reservation, charge)
     except Exception as bug:  # noqa: BLE001  # a lease that nobody settles would be renewed for ever
         rooms.records.bug(exchange.request_id, bug)
         held = reservation.held or NONE
-        exchange.charge = Charge(held.tokens, held.nano_usd)
+        charge = exchange.charge = Charge(held.tokens, held.nano_usd)
     if reservation.lease is not None:
-        rooms.settler.settle(reservation.lease, exchange.charge)
+        rooms.settler.settle(reservation.lease, charge)
+    elif reservation.account is not None:
+        rooms.settler.add_up(reservation.account, exchange.request_id, charge)
+
+
+def _holds(exchange: Exchange) -> bool:
+    """Whether there may be something to let go: most requests are a body in memory, without a redaction profile, of
+    the only tenant."""
+    ask, permit = exchange.ask, exchange.permit
+    if ask is None or permit is None or ask.rest is not None:
+        return ask is not None
+    return permit.redaction is not None or permit.policy.several_tenants
 
 
 def _let_go(exchange: Exchange, rooms: Rooms) -> None:
@@ -337,6 +352,6 @@ def _let_go(exchange: Exchange, rooms: Rooms) -> None:
         if safe.late is not None:
             exchange.safe = structs.replace(safe, coverage=safe.late.coverage)
         if safe.coverage is not None and safe.coverage.forgotten:
-            exchange.flags.append("conversation_not_recalled")
+            exchange.flags += ("conversation_not_recalled",)
         if safe.keep is not None and safe.keep.failed:
-            exchange.flags.append("conversation_not_kept")
+            exchange.flags += ("conversation_not_kept",)

@@ -20,14 +20,14 @@ from gateway.tokens.counting import Counting
 
 BY = "x-gateway-counted-by"  # the encoding that was counted in, or "estimate"
 FLAG = "counted_here"
-_SHAPES = frozenset(("count_tokens", "input_tokens"))
+COUNTS = frozenset(("count_tokens", "input_tokens"))
 _STORED = ("previous_response_id", "conversation")
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def counts_here(ask: Ask, provider: Provider) -> bool:
     """Whether an ask is for a count that its provider does not offer."""
-    return ask.endpoint.shape in _SHAPES and ask.endpoint.shape not in provider.speaks
+    return ask.endpoint.shape in COUNTS and ask.endpoint.shape not in provider.speaks
 
 
 async def count_here(
@@ -44,7 +44,7 @@ async def count_here(
     found = await counting.request(fields, route.attempts[0].model or ask.model)
     tokens, by = (found.tokens, found.by) if found is not None else (likely(body), ESTIMATED)
     exchange.counted_by = by
-    exchange.flags.append(FLAG)
+    exchange.flags += (FLAG,)
     exchange.enter(Phase.RELAYING)
     exchange.ending, exchange.status = Ending.LOCAL, 200
     told = {"input_tokens": tokens}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import msgspec
 
 from gateway.limits.exceptions import Exemption
-from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
+from gateway.limits.scopes import Account, Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
 from gateway.limits.usage import Row
 from gateway.policy.compiled import Key, KeySecret, RedactionProfile
 from gateway.providers.credentials import Credentials
@@ -31,7 +31,10 @@ class Clock(Protocol):
 
 
 class KeyDirectory(Protocol):
-    """A synchronous snapshot of the keys."""
+    """A synchronous snapshot of the keys. `era` is of this one alone: another one has another."""
+
+    @property
+    def era(self) -> object: ...
 
     def find(self, digest: bytes) -> tuple[Key, KeySecret] | None:
         """The key and which of its secrets, by SHA-256 of what was presented."""
@@ -307,3 +310,5 @@ class Settler(Protocol):
         """From now on the lease is renewed."""
 
     def settle(self, lease: Lease, charge: Charge) -> None: ...
+    def add_up(self, account: Account, request_id: str, charge: Charge) -> None:
+        """What a request came to that no limit holds."""

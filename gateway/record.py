@@ -198,7 +198,7 @@ def record_of(exchange: Exchange) -> Record:
         exchange.response_id,
         exchange.response_model,
         exchange.finish_reasons,
-        tuple(exchange.flags),
+        exchange.flags,
         exchange.dropped,
         used.input_tokens if used is not None else None,
         used.output_tokens if used is not None else None,

@@ -7,16 +7,14 @@ only near the line.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import Refusal
 from gateway.limits.answer import denied
-from gateway.limits.estimate import estimate, output_name, parts
-from gateway.limits.ledger import UNCOUNTED
+from gateway.limits.estimate import output_name, parts
 from gateway.limits.line import Line, fitting
 from gateway.limits.reservation import BOUND, Estimate, Reservation
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, Unit
+from gateway.limits.scopes import Account, Charge, Claim, Denial, Lease, Unit
 from gateway.limits.worst_case import worst_case
 from gateway.policy.permit import Permit, decision_id
 
@@ -58,19 +56,18 @@ async def reserve(
         worst = smaller  # a refusal has changed nothing
 
 
-def unlimited(request_id: str, permit: Permit, attempts: Sequence[Attempt]) -> Reservation | None:
-    """The reservation of a request that no limit holds: of nothing, but what it comes to is written down. None: some
-    limit does."""
+def unlimited(permit: Permit) -> Reservation | None:
+    """The reservation of a request that no limit holds: of nothing, but what it comes to is written down. Calls that
+    are alike share it. None: some limit does."""
     if permit.scopes:
         return None
-    key = permit.principal.key
-    claim = Claim(request_id, key.tenant, (), 0, 0, row=permit.row, time_zone=key.time_zone)
-    late = partial(_late, permit, attempts)
-    return Reservation(None, Lease(claim, (), epoch=UNCOUNTED), late=late)
-
-
-def _late(permit: Permit, attempts: Sequence[Attempt]) -> Estimate:
-    return estimate(permit, [attempt.price for attempt in attempts])
+    decided, key = permit.decided, permit.principal.key
+    if decided is not None and decided.unlimited is not None:
+        return decided.unlimited
+    reservation = Reservation(None, account=Account(key.tenant, permit.row, key.time_zone))
+    if decided is not None:
+        decided.unlimited = reservation
+    return reservation
 
 
 async def _admit(claim: Claim, store: LimitStore, settler: Settler) -> Lease | Denial:

@@ -6,13 +6,12 @@ end what was not used. `Basis` says how sure the final charge is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.limits.scopes import Lease
+from gateway.limits.scopes import Account, Lease
 
 if TYPE_CHECKING:
     from gateway.limits.line import Line
@@ -75,20 +74,15 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """Evidence that every limit was asked and holds the estimate. `held` is None where no limit applies; what the
-    request would come to is then worked out by `late`, if somebody must know. `cap`: the output tokens of each choice
-    that the request must leave with. `line`: how far a stream may go before it asks for more."""
+    """Evidence that every limit was asked and holds the estimate, by the `lease` of a store. Where no limit applies
+    both are None, and `account` says whose usage it is. `cap`: the output tokens of each choice that the request must
+    leave with. `line`: how far a stream may go before it asks for more."""
 
     held: Estimate | None
     lease: Lease | None = None
     cap: int | None = None
     line: Line | None = None
-    late: Callable[[], Estimate] = lambda: NONE
-
-    @property
-    def estimate(self) -> Estimate:
-        """The worst case of the request."""
-        return self.held if self.held is not None else self.late()
+    account: Account | None = None
 
     @property
     def counted(self) -> bool:

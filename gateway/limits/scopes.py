@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -94,6 +94,14 @@ class Scope(msgspec.Struct, frozen=True):
     limits: tuple[Limit, ...]
     time_zone: str = "UTC"
     key_name: str = ""  # where it is a key's: what people call that key, who seldom know its id
+
+
+class Account(NamedTuple):
+    """Whose daily usage it is (usage.py), where no limit holds a request."""
+
+    tenant: str
+    row: str
+    time_zone: str  # of the row's day
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import StoreFailure
-from gateway.limits.ledger import CANCELLED, TOMBSTONE, UNCOUNTED
+from gateway.limits.ledger import CANCELLED, TOMBSTONE
 from gateway.limits.rows import Waiting
-from gateway.limits.scopes import Charge, Claim, Crossed, Lease
+from gateway.limits.scopes import Account, Charge, Claim, Crossed, Lease
 from gateway.limits.warnings import Rates
 from gateway.limits.windows import MICRO
 
@@ -106,13 +106,17 @@ class Settler:
 
     def settle(self, lease: Lease, charge: Charge) -> None:
         self.start()
-        if lease.epoch == UNCOUNTED and not self._closing:
-            if lease.claim.row and not self._rows:
-                asyncio.get_running_loop().call_later(ADDED_UP, self._tell_rows)
-            self._rows.add(lease, charge)
-            return
         self._open.pop(lease.claim.request_id, None)
         self._add(lease, charge)
+
+    def add_up(self, account: Account, request_id: str, charge: Charge) -> None:
+        """What a request came to that no limit holds: its row is told within a second, or at once when we close."""
+        if self._rows.add(account, request_id, charge):
+            self.start()
+            if self._closing:
+                self._tell_rows()
+            else:
+                asyncio.get_running_loop().call_later(ADDED_UP, self._tell_rows)
 
     def _tell_rows(self) -> None:
         for lease, charge in self._rows.taken():

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from gateway.errors import Rule
 from gateway.limits.bounds import Bounds
+from gateway.limits.reservation import Reservation
 from gateway.limits.scopes import Limit, Scope
 
 OUTPUT = "output_tokens"  # the contract's one name of what endpoints name differently
@@ -215,26 +216,34 @@ class ProviderFacts:
 PRICED = 10_000  # models whose price row is remembered
 DECIDED = 10_000  # calls of which is remembered what was decided
 
-# What calls must share to be decided alike: key, endpoint's shape and name, model, version, day.
-Alike = tuple[str, str, str, str | None, str | None, int]
+# What calls must share to be decided alike: key, endpoint's shape and name, model, version.
+Alike = tuple[str, str, str, str | None, str | None]
+# Of a permit: rule, models, provider, labels that the provider must bear, scopes, redaction, edits, the key's labels.
+Terms = tuple[
+    Rule, tuple[tuple[Model, str], ...], str | None, tuple[tuple[str, str], ...], tuple[Scope, ...],
+    RedactionProfile | None, tuple[tuple[str, object], ...], tuple[tuple[str, str], ...],
+]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Decided:
-    """What was decided of a call, for those that are like it; `id` names it, as `decision_id` says; `row` is the usage
-    row that they add to, `bounds` what their limits come to. `records` is filled by whoever writes them down; `routes`
-    by whoever plans them: by day since 1970, the versions that may answer, and the plan of each."""
+    """What was decided of a call, for those that are like it, `since` and `until` in Unix seconds; `id` names it, as
+    `decision_id` says; `row` is the usage row that they add to, `bounds` what their limits come to. The rest is filled
+    by those who work it out: `records` by whoever writes them down; `routes`, the versions that may answer and the plan
+    of each, and `plan`, if there is but one version, by whoever plans; `unlimited`, where no limit holds them, by
+    whoever reserves."""
 
     id: str
     key: Key
-    models: tuple[tuple[Model, str], ...]
-    scopes: tuple[Scope, ...]
+    terms: Terms
     row: str
     bounds: Bounds
-    records: dict[tuple[str | None, ...], Any] = field(default_factory=dict, compare=False, repr=False)
-    routes: dict[int, tuple[tuple[Version, ...], Mapping[str, Any]]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    since: float
+    until: float
+    records: dict[tuple[str | None, ...], Any] = field(default_factory=dict, repr=False)
+    routes: tuple[tuple[Version, ...], Mapping[str, Any]] | None = field(default=None, repr=False)
+    plan: Any = field(default=None, repr=False)
+    unlimited: Reservation | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from gateway.reading import Ask
 from gateway.shapes.table import SHAPES
 from gateway.unserved import STORED, slip
 
+DAY = 86_400  # seconds
 LONGEST_KEPT = 200  # characters of a model's name of which decisions are remembered
 CREATED = 1_700_000_000  # of models that we list: a date that no client reads, and that must be an integer
 FEW = 12  # scopes of a key: own, team, tenant, and some of a model or a user
@@ -29,33 +30,34 @@ FEW = 12  # scopes of a key: own, team, tenant, and some of a model or a user
 
 def decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Permit | Refusal:
     """The permit, or the first rule that refuses. `now` is Unix seconds."""
-    key = principal.key
-    if (alike := _alike(key, ask, now)) is None:
-        return _decide(policy, principal, ask, now)
+    key, endpoint = principal.key, ask.endpoint
+    alike = key.name, endpoint.shape, endpoint.name, ask.model, ask.version
     decided = policy.decided.get(alike)
-    if decided is None or decided.key is not key:
+    if decided is None or decided.key is not key or not decided.since <= now < decided.until or "tools" in ask.fields:
         permit = _decide(policy, principal, ask, now)
-        if isinstance(permit, Refusal) or not _stands(policy, permit):
+        if isinstance(permit, Refusal) or not (_is_all(key, ask) and _stands(policy, permit)):
             return permit
-        if len(policy.decided) >= DECIDED:
-            policy.decided.clear()
-        decided = policy.decided[alike] = Decided(
-            permit.decision, key, permit.models, permit.scopes, permit.row, permit.bounds
-        )
-    return Permit(
-        policy, principal, ask, key.rule, decided.models, None, key.require, decided.scopes, key.redaction, (),
-        key.labels, decided,
-    )  # fmt: skip
+        decided = _keep(policy, permit, alike, now)
+    return Permit(policy, principal, ask, *decided.terms, decided)
 
 
-def _alike(key: Key, ask: Ask, now: float) -> Alike | None:
-    """What the decision on a call depends on, if that is all: no rule looks into its body."""
-    endpoint, rules = ask.endpoint, key.request
+def _keep(policy: PolicySet, permit: Permit, alike: Alike, now: float) -> Decided:
+    """Remember what was decided, for the rest of the day."""
+    key, midnight = permit.principal.key, now // DAY * DAY
+    terms = key.rule, permit.models, None, key.require, permit.scopes, key.redaction, (), key.labels
+    if len(policy.decided) >= DECIDED:
+        policy.decided.clear()
+    decided = Decided(permit.decision, key, terms, permit.row, permit.bounds, midnight, midnight + DAY)
+    policy.decided[alike] = decided
+    return decided
+
+
+def _is_all(key: Key, ask: Ask) -> bool:
+    """Whether the decision on a call depends on nothing but `Alike` and the day: no rule looks into its body."""
+    rules = key.request
     if rules.max or rules.force or rules.deny or key.disabled or "tools" in ask.fields:
-        return None
-    if ask.model is None or len(ask.model) > LONGEST_KEPT or endpoint.shape not in SHAPES:
-        return None
-    return key.name, endpoint.shape, endpoint.name, ask.model, ask.version, int(now // 86400)
+        return False
+    return ask.model is not None and len(ask.model) <= LONGEST_KEPT and ask.endpoint.shape in SHAPES
 
 
 def _stands(policy: PolicySet, permit: Permit) -> bool:

@@ -39,13 +39,14 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(permit: Permit, draw: float, now: float) -> Plan | Refusal:
-    """The plan of a permit. `draw` in [0, 1) picks the version; the day of `now`, in Unix seconds, the price row."""
+    """The plan of a permit. `draw` in [0, 1) picks the version; the day of `now`, in Unix seconds, the price row. It is
+    the `now` of the permit."""
     if not permit.models:
         if permit.provider is None:
             return Refusal(Reason.NO_PROVIDER, "No provider serves this call.", rule=permit.rule)
         return Plan((Attempt(permit.provider, headers=(("x-gateway-decision", permit.decision),)),))
     if (decided := permit.decided) is not None and "service_tier" not in permit.ask.fields:
-        versions, plans = decided.routes.get(int(now // 86400)) or _routes(permit, decided, now)
+        versions, plans = decided.routes or _routes(permit, decided, now)
         if versions:
             return plans[weighted(versions, draw).name if len(versions) > 1 else versions[0].name]
     model, rest = permit.models[0]
@@ -66,6 +67,15 @@ def plan(permit: Permit, draw: float, now: float) -> Plan | Refusal:
     return _plan(permit, weighted(versions, draw), rest, now)
 
 
+def only_plan(permit: Permit) -> Plan | None:
+    """The plan of calls like this one, where one version alone may answer, so that nothing is to be drawn. None: there
+    is a choice, or it was not worked out yet."""
+    decided = permit.decided
+    if decided is None or decided.plan is None or "service_tier" in permit.ask.fields:
+        return None
+    return decided.plan  # type: ignore[no-any-return]  # what `_routes` has made
+
+
 def _plan(permit: Permit, chosen: Version, rest: str, now: float) -> Plan:
     upstream, today = rest if chosen.model == "*" else chosen.model, datetime.fromtimestamp(now, UTC).date()
     price = permit.policy.price(chosen.provider, upstream, today, asked_tier(permit))
@@ -79,8 +89,9 @@ def _routes(permit: Permit, decided: Decided, now: float) -> tuple[tuple[Version
     versions = eligible(permit.policy, model, permit.require)
     versions = tuple(version for version in versions if wanted is None or version.name == wanted)
     routes = versions, {version.name: _plan(permit, version, rest, now) for version in versions}
-    decided.routes.clear()
-    decided.routes[int(now // 86400)] = routes
+    decided.routes = routes
+    if len(versions) == 1:
+        decided.plan = routes[1][versions[0].name]
     return routes
 
 

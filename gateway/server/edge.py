@@ -207,8 +207,9 @@ class Edge(web.Server):
         now = self._rooms.clock.monotonic()
         exchange = Exchange(
             self._request_id(), now, self._rooms.clock.now(), "-", "-", str(peer[0]) if peer else "",
-            self._rooms.policies.current, refusal=refusal,
+            self._rooms.policies.current,
         )  # fmt: skip
+        exchange.refusal = refusal
         wire, headers, body = refused(refusal, exchange.request_id)
         exchange.end(Ending.REFUSED, wire.status, now)
         self._rooms.records.write(record_of(exchange))

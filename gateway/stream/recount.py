@@ -31,7 +31,7 @@ async def recount(exchange: Exchange, counting: Counting) -> None:
         tokens = -(-reply.tokens * passed.size // max(1, len(passed.text)))  # in proportion, where not all was kept
         used = structs.replace(used, output_tokens=tokens)
         exchange.counted_by = reply.by
-    estimate = exchange.reservation.estimate
+    estimate = exchange.estimate
     if estimate.by in (BOUND, ESTIMATED) and used.input_tokens == estimate.input_tokens:
         asked = await counting.request(ask.fields, model)
         if asked is not None:

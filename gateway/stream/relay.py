@@ -224,7 +224,7 @@ def _note(exchange: Exchange, meter: Meter, safe: SafeRequest) -> None:
         exchange.usage = _used_by_stream(exchange, meter)
     exchange.response_id, exchange.response_model = meter.response_id, meter.model
     exchange.finish_reasons, exchange.tier = tuple(meter.finish_reasons), meter.tier
-    exchange.flags.extend(meter.flags)
+    exchange.flags += tuple(meter.flags)
     exchange.reply = safe.reply.coverage if safe.reply is not None else None
 
 
@@ -237,7 +237,7 @@ def _cutter(exchange: Exchange, meter: Meter, counting: Counting, grow: GrowLeas
     if terminator is None:
         return None
     count = partial(counting.text, model=exchange.attempt.model if exchange.attempt is not None else ask.model)
-    most = reservation.estimate.output_tokens if _bounded(exchange, ask) else None
+    most = exchange.estimate.output_tokens if _bounded(exchange, ask) else None
     return Cutter(reservation.line, partial(grow, reservation.lease), count, meter, terminator(), most)
 
 
@@ -304,7 +304,7 @@ def counted(exchange: Exchange, output_tokens: int, input_tokens: int | None = N
     passed of the output."""
     assert exchange.reservation is not None  # noqa: S101  # INVARIANT: see relay
     if input_tokens is None:
-        input_tokens = exchange.reservation.estimate.input_tokens
+        input_tokens = exchange.estimate.input_tokens
     return Usage(input_tokens, output_tokens, basis=Basis.COUNTED)
 
 
@@ -340,7 +340,7 @@ def _shape(exchange: Exchange) -> Shape:
 def abandoned(exchange: Exchange) -> Usage:
     """The stated estimate of an answer that a provider worked on and nobody received: what was reserved."""
     assert exchange.reservation is not None  # noqa: S101  # INVARIANT: see relay
-    estimate = exchange.reservation.estimate
+    estimate = exchange.estimate
     return Usage(estimate.input_tokens, estimate.output_tokens, basis=Basis.ABANDONED)
 
 
@@ -354,6 +354,6 @@ def final_usage(exchange: Exchange) -> Usage:
         return Usage(basis=Basis.NOTHING)
     used = counted(exchange, 0)
     if exchange.ask is not None and not exchange.ask.stream and exchange.reservation is not None:
-        output = exchange.reservation.estimate.output_tokens
+        output = exchange.estimate.output_tokens
         return msgspec.structs.replace(used, output_tokens=output, basis=Basis.ABANDONED)
     return used

@@ -131,7 +131,7 @@ async def tunnel(
         done, _ = await asyncio.wait(pumps, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         exchange.ending = Ending.ANSWERED
         if not done:
-            exchange.flags.append("duration_cap")
+            exchange.flags += ("duration_cap",)
             await client.send(Message(_event("session_expired", f"The session ran for {seconds:g} seconds.")))
         end = next(iter(done)).result() if done else Message(b"session expired", code=GOING_AWAY)
         # The client last: it hangs up when it has our word, and whoever hangs up cancels us.

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Reason, Refusal, Rule
+from gateway.fields import Fields
 from gateway.identity import authenticate as room
-from gateway.identity.authenticate import Directory, authenticate
+from gateway.identity.authenticate import INVALID, Directory, authenticate
 from gateway.identity.principal import Principal
 from gateway.identity.secrets import digest_of
 from gateway.policy.compiled import Key, KeySecret
@@ -78,10 +79,51 @@ def test_every_no_costs_one_comparison_of_whole_digests(case: str, monkeypatch: 
 
 def test_a_directory_that_answers_wrongly_does_not_open_the_door() -> None:
     class Confused:
+        era = object()
+
         def find(self, digest: bytes) -> tuple[Key, KeySecret] | None:
             return directory(("gw-a", None)).find(digest_of("gw-a"))
 
     assert isinstance(authenticate(bearer("gw-b"), Confused(), NOW), Refusal)
+
+
+def again(secret: str) -> Fields:
+    """A head that comes again and again."""
+    fields = Fields()
+    fields.update(bearer(secret))
+    return fields
+
+
+def test_who_comes_again_is_known_and_not_looked_up() -> None:
+    keys, head = directory(("gw-a", None)), again("gw-a")
+    first = authenticate(head, keys, NOW)
+    assert isinstance(first, Principal)
+    assert authenticate(head, keys, NOW + 1) is first
+
+
+def test_who_comes_again_is_not_known_once_the_keys_have_changed() -> None:
+    head = again("gw-a")
+    assert isinstance(authenticate(head, directory(("gw-a", None)), NOW), Principal)
+    assert authenticate(head, directory(("gw-b", None)), NOW) == INVALID
+    moved = authenticate(head, directory(("gw-b", None), ("gw-a", None)), NOW)
+    assert isinstance(moved, Principal)
+    assert moved.secret_id == "s1"
+
+
+@pytest.mark.parametrize("which", ["key", "secret"])
+def test_who_comes_again_is_refused_from_the_moment_on_at_which_it_expires(which: str) -> None:
+    keys = directory(("gw-a", THEN), expires=THEN + timedelta(days=9))
+    if which == "key":
+        keys = directory(("gw-a", THEN + timedelta(days=9)), expires=THEN)
+    head, moment = again("gw-a"), THEN.timestamp()
+    for now, known in ((moment - 1, True), (moment, False), (moment - 0.001, True), (moment + 1, False)):
+        assert isinstance(authenticate(head, keys, now), Principal) == known
+
+
+def test_who_was_refused_is_looked_up_again() -> None:
+    head = again("gw-a")
+    assert authenticate(head, directory(), NOW) == INVALID
+    assert isinstance(authenticate(head, directory(("gw-a", None)), NOW), Principal)
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer gw-a", "x-api-key": "gw-b"}])

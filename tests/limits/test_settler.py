@@ -16,7 +16,7 @@ from gateway.limits import settler as module
 from gateway.limits.ledger import UNCOUNTED
 from gateway.limits.memory import MemoryStore
 from gateway.limits.rows import Waiting
-from gateway.limits.scopes import Charge, Claim, Crossed, Lease
+from gateway.limits.scopes import Account, Charge, Claim, Crossed, Lease
 from gateway.limits.settler import Settler
 from gateway.limits.usage import row_name
 from gateway.telemetry.tasks import Background
@@ -187,10 +187,9 @@ async def test_closing_without_having_begun(background: Background) -> None:
     await Settler(MemoryStore(RealClock()), background, RealClock()).close(1.0)
 
 
-def free(number: int, row: str = "a", tenant: str = "acme", zone: str = "UTC") -> Lease:
-    """What a key without limits hands over."""
-    name = row_name(row, None, (), "m") if row else ""
-    return Lease(Claim(f"r{number}", tenant, (), 100, 100, row=name, time_zone=zone), (), epoch=UNCOUNTED)
+def free(row: str = "a", tenant: str = "acme") -> Account:
+    """Of a key without limits."""
+    return Account(tenant, row_name(row, None, (), "m"), "UTC")
 
 
 async def used(store: MemoryStore) -> list[tuple[str, int, int, int]]:
@@ -201,14 +200,13 @@ async def test_usage_that_no_limit_waits_for_is_told_together(background: Backgr
     store = Reluctant(RealClock())
     settler = Settler(store, background, RealClock())
     for number in range(100):
-        settler.settle(free(number, "ab"[number % 2]), Charge(1, 10))
-    settler.settle(free(100, ""), Charge(1, 10))
+        settler.add_up(free("ab"[number % 2]), f"r{number}", Charge(1, 10))
     assert settler.depth == 2
     await until(lambda: settler.depth == 0)
     assert await used(store) == [("a", 50, 50, 500), ("b", 50, 50, 500)]
     assert settler.counts.settled == 2
     assert len(store.ledger("acme").tombs) == 2, "what is kept to count once is kept for each that was told"
-    settler.settle(free(101), Charge(1, 10))
+    settler.add_up(free(), "r101", Charge(1, 10))
     await until(lambda: settler.depth == 0)
     assert await used(store) == [("a", 51, 51, 510), ("b", 50, 50, 500)]
     await settler.close(1.0)
@@ -219,9 +217,22 @@ async def test_usage_that_is_added_up_survives_a_store_that_fails_and_the_end(ba
     settler = Settler(store, background, RealClock())
     store.refusals = 3
     for number in range(10):
-        settler.settle(free(number), Charge(1, 10))
+        settler.add_up(free(), f"r{number}", Charge(1, 10))
     await settler.close(10.0)
     assert await used(store) == [("a", 10, 10, 100)]
+    assert (settler.depth, settler.counts.lost) == (0, 0)
+
+
+async def test_usage_that_comes_while_we_close_is_told_at_once(background: Background) -> None:
+    store = Reluctant(RealClock())
+    settler = Settler(store, background, RealClock())
+    settler.add_up(free(), "r1", Charge(1, 10))
+    store.refusals = 2
+    closing = asyncio.ensure_future(settler.close(10.0))
+    await asyncio.sleep(0)
+    settler.add_up(free(), "r2", Charge(1, 10))
+    await closing
+    assert await used(store) == [("a", 2, 2, 20)]
     assert (settler.depth, settler.counts.lost) == (0, 0)
 
 
@@ -229,10 +240,13 @@ async def test_usage_that_is_added_up_survives_a_store_that_fails_and_the_end(ba
 def test_nothing_is_lost_in_adding_up(exchanges: list[tuple[str, str, int]]) -> None:
     waiting = Waiting()
     for number, (row, tenant, tokens) in enumerate(exchanges):
-        waiting.add(free(number, row, tenant), Charge(tokens, 2 * tokens))
+        alone = len(waiting) == 0
+        assert waiting.add(free(row, tenant), f"r{number}", Charge(tokens, 2 * tokens)) == alone
     rows = waiting.taken()
     assert len(waiting) == 0
     assert len({(lease.claim.tenant, lease.claim.row) for lease, _ in rows}) == len(rows)
+    assert all(lease.epoch == UNCOUNTED for lease, _ in rows)
+    assert len({lease.claim.request_id for lease, _ in rows}) == len(rows)
     for lease, charge in rows:
         asked = lease.claim.row, lease.claim.tenant
         mine = [one for one in exchanges if (row_name(one[0], None, (), "m"), one[1]) == asked]

@@ -12,11 +12,13 @@ from msgspec import structs
 
 from gateway.errors import Refusal
 from gateway.identity.principal import Principal
+from gateway.limits.scopes import Account
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
-from gateway.routing.plan import Plan, plan
+from gateway.reserving import unlimited
+from gateway.routing.plan import Plan, only_plan, plan
 from tests.policy.test_decide import NOW, ask, policies
 
 TODAY = datetime.fromtimestamp(NOW, UTC).date()
@@ -75,7 +77,12 @@ def met(
     verdict = decide(policy, Principal(policy.keys[key], "default"), asked, now)
     if isinstance(verdict, Refusal):
         return verdict, None
+    only = only_plan(verdict)
     route = plan(verdict, draw, now)
+    assert only in (None, route)
+    free = unlimited(verdict)
+    assert (free is None) == bool(verdict.scopes)
+    assert free is None or free.account == Account(verdict.principal.key.tenant, verdict.row, "UTC")
     return structs.replace(verdict, decided=None), route
 
 
@@ -97,6 +104,37 @@ def test_calls_that_are_alike_share_what_was_decided() -> None:
     assert isinstance(other, Permit)
     assert one.decided is not None
     assert one.decided is other.decided
+
+
+def test_where_one_version_alone_may_answer_nothing_is_drawn() -> None:
+    policy = policies(TEXT)
+    principal = Principal(policy.keys["bot"], "a")
+
+    def met_again(model: str, now: float = NOW, **more: Any) -> tuple[Plan | None, Plan | Refusal]:
+        permit = decide(policy, principal, ask(body={"model": model, **more}), now)
+        assert isinstance(permit, Permit)
+        return only_plan(permit), plan(permit, 0.5, now)
+
+    first, (known, again) = met_again("chat"), met_again("chat")
+    assert first[0] is None
+    assert known is again is first[1]
+    assert met_again("chat", NOW + DAY)[0] is None, "another day, other prices"
+    assert met_again("chat", NOW)[0] is None
+    assert met_again("chat", service_tier="flex")[0] is None
+    assert [met_again("two")[0] for _ in "12"] == [None, None]
+
+
+def test_calls_that_no_limit_holds_share_their_reservation() -> None:
+    policy = policies(TEXT)
+    permits = [
+        decide(policy, Principal(policy.keys[key], "a"), ask(body={"model": "chat"}), NOW)
+        for key in ("bot", "bot", "some")
+    ]
+    one, other, else_ = (unlimited(permit) for permit in permits if isinstance(permit, Permit))
+    assert one is not None
+    assert one is other
+    assert else_ is not None
+    assert one.account != else_.account
 
 
 @pytest.mark.parametrize("model", ["paused", "short"])
