@@ -46,7 +46,7 @@ from gateway.ports import (
     Reply,
     Settler,
 )
-from gateway.reading import read
+from gateway.reading import read, read_now
 from gateway.record import record_of
 from gateway.redaction.safe import SafeRequest
 from gateway.reserving import reserve, unlimited
@@ -156,7 +156,7 @@ async def _travel(
         await _show_key(exchange, principal, arrival, reply, rooms)
         return None
 
-    ask = await read(arrival, endpoint, rooms.max_body)
+    ask = read_now(arrival, endpoint, rooms.max_body) or await read(arrival, endpoint, rooms.max_body)
     if isinstance(ask, Refusal):
         return ask
     exchange.ask = ask

@@ -15,6 +15,9 @@ from typing import Any
 import msgspec
 
 DEEPEST = 200  # levels of nesting; providers and their parsers give up at different depths
+_MORE = DEEPEST + 1
+_FLAT = 2 * DEEPEST  # bytes that cannot be nested deeper: what opens must close
+_SHORT = 64 << 10  # bytes up to which two copies of a body take less time than a few steps of Python
 
 
 class BadJson(ValueError):
@@ -25,6 +28,7 @@ class BadJson(ValueError):
         self.param = param
 
 
+_AROUND = '"":,'  # what a member has besides its key and value; in front of them all there is a brace
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _MEMBER = re.compile(rb'[ \t\r\n]*([{,])[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
@@ -45,7 +49,8 @@ def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.
         raise BadJson(_words(body, error)) from None
     except RecursionError:
         raise BadJson(f"it is nested more than {DEEPEST} levels deep.") from None
-    _check_depth(body)
+    if len(body) > _FLAT:
+        _check_depth(body)
     if not _fills(body, fields) and _places(body, fields) is None:
         _check_unique(body, {key.decode() for key in read_keys})
     return fields
@@ -125,10 +130,7 @@ def _members(body: bytes) -> list[tuple[str, int, int]]:
 def _fills(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
     """Whether the members, written without a space, are as long as the body: then it holds nothing else, and no key
     twice, since each further member would make it longer. (A key has at least as many bytes as characters.)"""
-    size = 1
-    for key, raw in fields.items():
-        size += len(key) + len(raw) + 4  # two quotes, a colon, and a comma or the closing brace
-    return size == len(body)
+    return len(_AROUND.join(fields)) + len(_AROUND) + 1 + sum(map(len, fields.values())) == len(body)
 
 
 def _places(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
@@ -171,7 +173,11 @@ def _words(body: bytes, error: Exception) -> str:
 
 def _check_depth(body: bytes) -> None:
     """Only a body with that many brackets can be too deep; then they are counted, strings left out."""
-    if len(body) <= 2 * DEEPEST or not _many_brackets(body):  # what opens must close
+    if (size := len(body)) <= _FLAT:
+        return
+    if size <= _SHORT and size - len(body.replace(b"[", b"", _MORE).replace(b"{", b"", _MORE)) <= DEEPEST:
+        return
+    if not _many_brackets(body):
         return
     depth = 0
     for bracket in _NO_BRACKET.sub(b"", body):

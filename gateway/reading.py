@@ -7,7 +7,7 @@ far as its `model` field (`forms.py`). Everything else streams.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -98,6 +98,7 @@ class Framing:
     NONE = "none"
     UPGRADE = "upgrade"
     OBJECT = "object"  # held, and its top level split
+    PERHAPS = "perhaps"  # held, and read as an object if there is anything of it and we need to know it
     FORM = "form"  # looked into as far as its model
     STREAM = "stream"  # never held
 
@@ -109,17 +110,30 @@ class Manner(msgspec.Struct, frozen=True):
     heading: Mapping[str, Any]
 
 
+def read_now(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Refusal | None:
+    """Read what is asked where it is mostly as it is here: its head came before, its body has come, and is to be an
+    object. None: it is for `read`."""
+    headers = arrival.headers
+    if type(headers) is not Fields or (known := headers.made.get(Manner)) is None or known[0] is not endpoint:
+        return None
+    if (heading := known[2]) is None or not (body := arrival.body_now(max_body)):
+        return None
+    return _read_object(endpoint, body, heading)
+
+
 async def read(arrival: Arrival, endpoint: Endpoint, max_body: int) -> Ask | Refusal:
     """Read what is asked; `max_body` in bytes bounds what is held. Raises ClientTooSlow, ClientGone."""
     manner = manner_of(arrival.headers, endpoint)
     if isinstance(manner, Refusal):
         return manner
-    if manner.framing != Framing.OBJECT:
+    if manner.framing not in (Framing.OBJECT, Framing.PERHAPS):
         return await _read_other(arrival, endpoint, max_body, manner)
-    body = arrival.body_now(max_body) or await arrival.body(max_body)
+    body = await arrival.body(max_body)
     if body is None:
         return Refusal(Reason.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
-    return read_body(endpoint, body, manner)
+    if manner.framing == Framing.PERHAPS and (endpoint.shape == "models" or not body.strip()):
+        return Ask(endpoint, body or None, **manner.heading)
+    return _read_object(endpoint, body, manner.heading)
 
 
 async def _read_other(arrival: Arrival, endpoint: Endpoint, max_body: int, manner: Manner) -> Ask | Refusal:
@@ -139,20 +153,14 @@ async def _read_other(arrival: Arrival, endpoint: Endpoint, max_body: int, manne
     return Ask(endpoint, None, **manner.heading)
 
 
-def read_body(endpoint: Endpoint, body: bytes, manner: Manner) -> Ask | Refusal:
-    """Read a body that is held, and is to be an object."""
-    if endpoint.shape == "models" or (not endpoint.visible and not body.strip()):
-        return Ask(endpoint, body or None, **manner.heading)
-    return _read_object(endpoint, body, manner.heading)
-
-
 def manner_of(headers: Mapping[str, str], endpoint: Endpoint) -> Manner | Refusal:
     """How a request is read, by its head. A head that comes again is looked at once."""
     if type(headers) is not Fields:
         return _manner(headers, endpoint)
-    known = headers.made.get(Manner)
-    if known is None or known[0] is not endpoint:
-        known = headers.made[Manner] = endpoint, _manner(headers, endpoint)
+    if (known := headers.made.get(Manner)) is None or known[0] is not endpoint:
+        manner = _manner(headers, endpoint)
+        of_object = manner.heading if isinstance(manner, Manner) and manner.framing == Framing.OBJECT else None
+        known = headers.made[Manner] = endpoint, manner, of_object
     return known[1]
 
 
@@ -176,8 +184,9 @@ def _manner(headers: Mapping[str, str], endpoint: Endpoint) -> Manner | Refusal:
             Reason.UNSUPPORTED_ENCODING,
             f"Content-Encoding '{encoding[:40]}' is not supported; send the body unencoded.",
         )
-    form = content_type == "multipart/form-data" and not endpoint.visible
-    return Manner(Framing.FORM if form else Framing.OBJECT, heading)
+    if content_type == "multipart/form-data" and not endpoint.visible:
+        return Manner(Framing.FORM, heading)
+    return Manner(Framing.OBJECT if endpoint.visible and endpoint.shape != "models" else Framing.PERHAPS, heading)
 
 
 def _has_body(headers: Mapping[str, str]) -> bool:
@@ -225,6 +234,18 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: Mapping[str, Any]) ->
         if not endpoint.takes_json and is_array(body):  # no object, so no model either
             return Ask(endpoint, body, **heading)
         return Refusal(Reason.BAD_REQUEST, f"We could not read the JSON body of your request: {error}")
+    if _SELDOM.isdisjoint(fields) and (raw := fields.get("model")) is not None:
+        try:
+            return Ask(endpoint, body, fields, _string.decode(raw), **heading)
+        except msgspec.MsgspecError:
+            pass  # no string: what becomes of it is said below
+    return _read_more(endpoint, body, fields, heading)
+
+
+def _read_more(
+    endpoint: Endpoint, body: bytes, fields: Mapping[str, msgspec.Raw], heading: Mapping[str, Any]
+) -> Ask | Refusal:  # fmt: skip
+    """An object of which more is read than its model, or whose model is wrong."""
     try:
         model = _value(fields, "model", str)
         shape = SHAPES.get(endpoint.shape)
@@ -255,6 +276,12 @@ def _read_object(endpoint: Endpoint, body: bytes, heading: Mapping[str, Any]) ->
     return Ask(endpoint, body, fields, model, stream, included, maximum, choices or 1, previous, **heading)
 
 
+# What is read besides the model.
+_SELDOM = frozenset((
+    "stream", "stream_options", "n", "previous_response_id", "user", *OUTPUT_NAMES,
+    *(name for shape in SHAPES.values() for name in (*shape.output_names, shape.user[0])),
+))  # fmt: skip
+_string = msgspec.json.Decoder(str)
 _DECODERS: Mapping[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind | None) for kind in (str, bool, int, dict)
 }
@@ -266,7 +293,7 @@ def _value(fields: Mapping[str, msgspec.Raw], name: str, kind: type[T]) -> T | N
     if raw is None:
         return None
     try:
-        return cast("T | None", _DECODERS[kind].decode(raw))
+        return _DECODERS[kind].decode(raw)  # type: ignore[no-any-return]  # the decoder of that kind
     except msgspec.MsgspecError:
         names = {"str": "a string", "bool": "true or false", "int": "an integer", "dict": "an object"}
         raise BadJson(f"'{name}' must be {names[kind.__name__]}.", param=name) from None

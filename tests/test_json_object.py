@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.json_object import DEEPEST, BadJson, _fills, _members, _places, has_duplicates, parse_object, splice
+from gateway.json_object import (
+    _SHORT,
+    DEEPEST,
+    BadJson,
+    _fills,
+    _members,
+    _places,
+    has_duplicates,
+    parse_object,
+    splice,
+)
 from gateway.providers.edits import edit_body
 
 READ = frozenset((b"model", b"stream"))
@@ -126,7 +136,12 @@ def test_splicing_a_value_that_stands_twice_is_refused() -> None:
         splice(body, msgspec.json.decode(body, type=dict[str, msgspec.Raw]), {"a": b"3"})
 
 
-@given(st.integers(DEEPEST - 2, DEEPEST + 2), st.booleans(), st.integers(0, 2 * DEEPEST), st.sampled_from("[{ }]6"))
+@given(
+    st.integers(DEEPEST - 2, DEEPEST + 2),
+    st.booleans(),
+    st.integers(0, 2 * DEEPEST) | st.just(_SHORT),
+    st.sampled_from("[{ }]6"),
+)
 def test_what_is_nested_too_deep_is_refused_whatever_stands_in_texts(
     deep: int, objects: bool, many: int, text: str
 ) -> None:
