@@ -114,8 +114,8 @@ def provider(gateway: Gateway, answer: Sequence[bytes]) -> None:
     loop = asyncio.get_running_loop()
     transport: Any = gateway._transport  # noqa: SLF001  # the bench replaces its sockets
 
-    async def connect(origin: Any, _: float) -> Connection:
-        connection = Connection(origin, transport, transport._patience, transport._clock)  # noqa: SLF001  # as above
+    async def connect(place: Any, _: float) -> Connection:
+        connection = Connection(place, transport._patience, transport._clock)  # noqa: SLF001  # as above
 
         def pieces(number: int = 0) -> None:
             connection.data_received(answer[number])
@@ -125,7 +125,7 @@ def provider(gateway: Gateway, answer: Sequence[bytes]) -> None:
         connection.connection_made(Wire(lambda _: loop.call_soon(pieces)))  # type: ignore[arg-type]  # gives a handle
         return connection
 
-    transport._connect = connect  # noqa: SLF001  # as above
+    transport.connect = connect
 
 
 async def drive(gateway: Gateway, requests: int, clients: int, body: Callable[[int], bytes]) -> float:

@@ -100,6 +100,13 @@ class Fields(dict[str, str]):
         super().__init__()
         self.made: dict[Hashable, Any] = {}
 
+    def but(self, name: str, value: str) -> Fields:
+        """The same ones but for one of which nothing is made: `content-length`."""
+        other = Fields()
+        other.update(self)
+        other[name], other.made = value, self.made
+        return other
+
 
 def made_of(headers: Mapping[str, str], make: Callable[[Mapping[str, str]], T]) -> T:
     """What `make` makes of the fields, made once where they may come again."""

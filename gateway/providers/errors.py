@@ -109,10 +109,8 @@ def client_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
 
 def provider_request_id(headers: Mapping[str, str]) -> str | None:
     """The id under which the provider knows the request: OpenAI's, Anthropic's, Azure's, AWS's."""
-    for name in ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"):
-        if found := headers.get(name):
-            return found
-    return None
+    said = headers.get
+    return said("x-request-id") or said("request-id") or said("apim-request-id") or said("x-amzn-requestid") or None
 
 
 def is_error_body(body: bytes) -> bool:

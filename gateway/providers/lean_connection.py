@@ -1,32 +1,25 @@
-"""One connection to a provider and the answers that come over it, on httptools' parser. See lean_transport.py."""
+"""One connection to a provider and the answers that come over it. See lean_transport.py.
+
+An answer that is whole and plain in one piece, as most are, goes from the bytes to whoever waits for it. What one needs
+that comes in pieces, or late, is made when it does: `lean_answer.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import httptools
 
-from gateway.errors import ProviderBroken, ProviderFailure, ProviderTimeout
+from gateway.errors import ProviderBroken
 from gateway.patience import Patience
-from gateway.ports import Clock, UpstreamRequest
+from gateway.ports import Clock, Upstream, UpstreamRequest
+from gateway.providers.lean_answer import Answer
 from gateway.providers.plain_answer import PlainAnswers
 
 # Seconds that a connection is kept for the next request (record 0174). Servers say when they close theirs; what drops
 # connections without a word, balancers and address translators, takes four minutes and more.
 IDLE = 60.0
-LARGEST_HEAD = 64 << 10  # bytes of an answer's head
-HIGH_WATER = 256 << 10  # bytes of an answer that wait for the client before the provider is paused
-MOST_INTERIM = 8  # 1xx answers before the real one
-_FRAMING = frozenset(("content-length", "transfer-encoding"))
-# Names that come with nearly every answer, in the ways in which they are written.
-_NAMES: Mapping[bytes, str] = {
-    way.encode(): name
-    for name in ("content-type", "content-length", "transfer-encoding", "connection", "date", "server", "x-request-id",
-                 "cache-control", "openai-processing-ms", "openai-version", "openai-organization", "request-id", "vary")
-    for way in (name, name.title())
-}  # fmt: skip
 
 
 class Origin(NamedTuple):
@@ -37,66 +30,82 @@ class Origin(NamedTuple):
     port: int
 
 
-class Pool(Protocol):
-    """Whose connections they are."""
+class Place:
+    """An origin and the connections there: those that are open, and of them those that carry nothing, the last used
+    last."""
 
-    def keep(self, connection: Connection) -> None: ...
-    def drop(self, connection: Connection) -> None: ...
+    __slots__ = ("idle", "open", "origin")
 
-
-class StaleConnection(ProviderFailure):
-    """A kept connection was closed before anything of an answer came."""
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.open: set[Connection] = set()
+        self.idle: dict[Connection, None] = {}
 
 
 class Connection(asyncio.Protocol):
-    """One connection; its answers come one after the other."""
+    """One connection; its answers come one after the other. It is watched while it is open."""
 
     __slots__ = (
-        "_answer", "_clock", "_parser", "_patience", "_plain", "_pool", "_transport", "idle_since", "loop", "origin",
-        "used",
+        "_answer", "_began", "_head", "_now", "_parser", "_patience", "_place", "_plain", "_request", "_transport",
+        "_used", "idle_since", "loop",
     )  # fmt: skip
 
-    def __init__(self, origin: Origin, pool: Pool, patience: Patience, clock: Clock) -> None:
-        self.origin = origin
+    def __init__(self, place: Place, patience: Patience, clock: Clock) -> None:
         self.loop = asyncio.get_running_loop()
-        self._clock = clock
-        self.idle_since = clock.monotonic()
-        self.used = 0
-        self._pool = pool
+        self._now = clock.monotonic
+        self.idle_since = self._began = clock.monotonic()
+        self._used = False
+        self._place = place
         self._patience = patience
         self._transport: asyncio.Transport | None = None
-        self._answer: Answer | None = None
+        self._request: UpstreamRequest
+        self._head: asyncio.Future[Upstream] | None = None  # what is under way: who gets its head
+        self._answer: Answer | None = None  # of it, where more is needed than that
         self._parser: httptools.HttpResponseParser | None = None
         self._plain = PlainAnswers()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: it is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._patience.watch(self, self._look)
 
-    def exchange(self, request: UpstreamRequest, head: bytes) -> Answer:
-        """Send a request, whose head this is; its answer comes to the returned one."""
-        assert self._transport is not None  # noqa: S101  # INVARIANT: only open connections are given out
-        self.used += 1
-        self._answer = Answer(self, request, self._patience, self._clock, reused=self.used > 1)
-        self._parser = None
-        body = request.body
-        if isinstance(body, bytes):
-            self._transport.writelines((head, body))  # uvloop sends both at once, and copies none
+    def exchange(
+        self, request: UpstreamRequest, head: bytes, body: bytes | None, now: float
+    ) -> asyncio.Future[Upstream] | None:
+        """Send a request, whose head this is; its answer comes to the future when it has begun. Whoever gives up must
+        `leave`. None: it carries nothing any more. The future raises ProviderTimeout, ProviderBroken,
+        StaleConnection."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or now - self.idle_since >= IDLE:
+            self.abort()
+            return None
+        self._request, self._began = request, now
+        self._head = asked = self.loop.create_future()
+        if body:
+            transport.writelines((head, body))  # uvloop sends both at once, and copies none
         else:
-            self._transport.write(head)
-        return self._answer
+            transport.write(head)
+        return asked
+
+    def leave(self, asked: asyncio.Future[Upstream]) -> None:
+        """Nobody waits for that answer any more: if it is not complete, it takes the connection with it."""
+        if self._head is asked:
+            self._under_way(asked).close()
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
         answer, parser = self._answer, self._parser
-        if answer is None:  # bytes that nobody asked for: such a connection is not kept
-            self.abort()
-            return
-        if parser is None:
-            if (plain := self._plain.read(data)) is not None:
-                self.done(keep=True)  # first: whoever waits for the answer may want the connection
-                answer.complete(plain.status, plain.headers, data[plain.start :])
+        if parser is None or answer is None:
+            asked = self._head
+            if asked is None:  # bytes that nobody asked for: such a connection is not kept
+                self.abort()
                 return
+            if (plain := self._plain.read(data)) is not None:
+                self._rest()  # first: whoever waits for the answer may want the connection
+                if not asked.done():
+                    asked.set_result(plain)
+                return
+            answer = self._under_way(asked)
             parser = self._parser = httptools.HttpResponseParser(answer)
         sound = False
         try:
@@ -111,7 +120,7 @@ class Connection(asyncio.Protocol):
         if answer.taker is not None:
             answer.pour()
         if answer.over and self._answer is answer:
-            self.done(keep=answer.keep and sound)
+            self._done(keep=answer.keep and sound)
 
     def eof_received(self) -> bool:
         """asyncio: the provider has said all that it will."""
@@ -120,27 +129,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: it is closed."""
         self._transport = None
-        self._pool.drop(self)
-        if (answer := self._answer) is not None:
-            answer.lost(exc)
+        self._patience.unwatch(self)
+        self._place.open.discard(self)
+        self._place.idle.pop(self, None)
+        if (asked := self._head) is not None:
+            self._under_way(asked).lost(exc)
 
     def head(self) -> tuple[int, bool]:
         """Status of the head just parsed, and whether the connection may be used again."""
         assert self._parser is not None  # noqa: S101  # INVARIANT: it is the parser that calls
         return self._parser.get_status_code(), self._parser.should_keep_alive()
 
-    def usable(self, now: float) -> bool:
-        """Whether it may carry another request."""
-        return self._transport is not None and not self._transport.is_closing() and now - self.idle_since < IDLE
-
-    def done(self, *, keep: bool) -> None:
-        """The answer is complete."""
-        self._answer = self._parser = None
-        if keep and self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-            self._pool.keep(self)
-        else:
-            self.abort()
+    @property
+    def sound(self) -> bool:
+        """Whether it is open, and nobody has closed it."""
+        return self._transport is not None and not self._transport.is_closing()
 
     def pause(self) -> None:
         """Let the provider wait."""
@@ -158,241 +161,32 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             self._transport = None
 
+    def _under_way(self, asked: asyncio.Future[Upstream]) -> Answer:
+        """The answer that has not come at once."""
+        answer = self._answer
+        if answer is None:
+            answer = self._answer = Answer(self, self._request, self._began, asked, reused=self._used)
+        return answer
 
-class Answer:
-    """One answer: the port `Upstream`. httptools calls the `on_…`; `chunk` hands the body over in the pieces in which
-    it came."""
-
-    __slots__ = (
-        "_complete", "_connection", "_failure", "_got", "_head_size", "_interim", "_loop", "_parts",
-        "_patience", "_paused", "_raw_headers", "_request", "_reused", "_seen", "_since", "_size", "_until", "_waiter",
-        "begun", "headers", "keep", "over", "status", "taker",
-    )  # fmt: skip
-
-    def __init__(
-        self, connection: Connection, request: UpstreamRequest, patience: Patience, clock: Clock, *, reused: bool
-    ) -> None:
-        self._until = clock.monotonic() + request.total
-        self._connection: Connection | None = connection
-        self._loop = connection.loop  # Python 3.11 asks the kernel who it is before it says which loop runs
-        self._request = request
-        self._patience = patience
-        self._reused = reused
-        self._parts: list[bytes] = []
-        self.status = self._size = self._got = self._head_size = self._interim = 0
-        self.begun = self._complete = self._paused = False
-        self.over = self.keep = False  # whether the connection is done with it, and may carry another
-        self._failure: ProviderFailure | None = None
-        self._waiter: asyncio.Future[bool] | None = None
-        self.taker: Callable[[bytes], bool] | None = None  # to whom the body goes as it comes
-        self._seen: asyncio.Future[bool] | None = None  # the waiter of the last look, and when it was first seen
-        self._since = 0.0
-        self._raw_headers: dict[str, str]  # what the parser says; nothing before it begins
-        self.headers: Mapping[str, str]
-        patience.watch(self, self._look)
-
-    # what httptools says
-
-    def on_message_begin(self) -> None:
-        """A head begins; after the answer there must be none."""
-        if self._complete:
-            self.keep = False
+    def _done(self, *, keep: bool) -> None:
+        """The answer is complete."""
+        self._parser = None
+        if keep and self.sound:
+            self.resume()
+            self._rest()
         else:
-            self.headers = self._raw_headers = {}
+            self._head = self._answer = None
+            self.abort()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header (or, after the body, a trailer: nobody needs one)."""
-        if self.begun:
-            return
-        self._head_size += len(name) + len(value)
-        if self._head_size > LARGEST_HEAD:
-            self.fail(ProviderBroken(f"head larger than {LARGEST_HEAD} bytes"))
-            return
-        self._raw_headers[_NAMES.get(name) or name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        """The head is complete; 1xx ones are not the answer."""
-        if self._connection is None or self._complete:
-            return
-        status, self.keep = self._connection.head()
-        if status < 200:
-            self._interim += 1
-            if self._interim > MOST_INTERIM or status == 101:
-                self.fail(ProviderBroken("interim answers without end"))
-            return
-        self.status = status
-        self.begun = True
-        self._wake()
-
-    def on_body(self, data: bytes) -> None:
-        """A piece of the body; what comes behind the answer is none."""
-        if self._complete:
-            return
-        self._parts.append(data)
-        if self.taker is not None:
-            return  # who takes it when the parser has no bytes left
-        self._size += len(data)
-        if self._size > HIGH_WATER and not self._paused and self._connection is not None:
-            self._paused = True
-            self._connection.pause()
-        if (waiter := self._waiter) is not None and not waiter.done():
-            waiter.set_result(False)
-
-    def on_message_complete(self) -> None:
-        """The body is complete."""
-        if not self.begun or self._complete:
-            return  # an interim answer, or one that nobody asked for
-        self._complete = True
-        connection, self._connection = self._connection, None
-        self.over = connection is not None  # it looks when its parser, which calls here, has no bytes left
-        self._wake()
-
-    # what the connection says
-
-    def complete(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        """All of it has come at once."""
-        self.status, self.headers = status, headers
-        self._parts.append(body)
-        self._connection = None
-        self.begun = self._complete = True
-        self._wake()
-
-    def received(self, size: int) -> None:
-        """So many bytes came."""
-        self._got += size
-        if not self.begun and self._got > 2 * LARGEST_HEAD:
-            self.fail(ProviderBroken(f"head larger than {LARGEST_HEAD} bytes"))
-
-    def lost(self, error: Exception | None) -> None:
-        """The connection is closed. A body that ends by that (no length, not chunked) is complete."""
-        if self._complete or self._failure is not None:
-            return
-        if self.begun and error is None and _FRAMING.isdisjoint(self.headers):
-            self._complete = True
-            self._wake()
-            return
-        if self._reused and self._got == 0 and not self.begun:  # a head that comes in one piece is not counted
-            self.fail(StaleConnection("closed as we wrote"))
-        else:
-            self.fail(ProviderBroken(type(error).__name__ if error is not None else "closed before the end"))
-
-    def fail(self, failure: ProviderFailure) -> None:
-        """It goes no further."""
-        if self._failure is None and not self._complete:
-            self._failure = failure
-            self._patience.unwatch(self)
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.abort()
-            self._wake()
-
-    # what the journey asks
-
-    def head(self) -> asyncio.Future[bool]:
-        """What to wait for until `status` and `headers` are there; who gives up must `close`. It raises
-        ProviderTimeout, ProviderBroken, StaleConnection."""
-        self._waiter = waiter = self._loop.create_future()
-        if self.begun or self._failure is not None:
-            self._wake()
-        return waiter
-
-    def rest_now(self) -> bytes | None:
-        """All that is still to come, if it has come."""
-        if not self._complete or self._failure is not None:
-            return None
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        return data
-
-    async def chunk(self) -> bytes:
-        """Next bytes as they came off the wire; b"" at the orderly end. Raises ProviderTimeout, ProviderBroken."""
-        while not self._parts:
-            if self._failure is not None:
-                raise self._failure
-            if self._complete:
-                return b""
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            except asyncio.CancelledError:
-                self.close()
-                raise
-            finally:
-                self._waiter = None
-        return self._taken()
-
-    async def flow(self, take: Callable[[bytes], bool]) -> bool:
-        """Give bytes to `take` in the very callback in which they come, for as long as it says True. Returns True
-        when it said False, False when what is left, if only the end, is to be had by `chunk`. Raises what `take`
-        raises."""
-        if self._parts and not take(self._taken()):
-            return True
-        if self._complete or self._failure is not None:
-            return False
-        self.taker = take
-        waiter: asyncio.Future[bool] = self._loop.create_future()
-        self._waiter = waiter
-        try:
-            if await waiter:
-                return True
-        except asyncio.CancelledError:
-            self.close()
-            raise
-        finally:
-            self._waiter = self.taker = None
-        return bool(self._parts) and not take(self._taken())  # what came with the end
-
-    def pour(self) -> None:
-        """Give what has just come to the taker, if it still waits. What it raises is for its own task to hear."""
-        take, waiter, parts = self.taker, self._waiter, self._parts
-        if take is None or waiter is None or waiter.done() or not parts:
-            return
-        self._seen = None  # something came: patience begins anew
-        try:
-            more = take(parts.pop() if len(parts) == 1 else self._taken())
-        except Exception as error:  # noqa: BLE001  # a bug's too: nothing may end in the parser's hands
-            waiter.set_exception(error)
-        else:
-            if not more:
-                waiter.set_result(True)
-
-    def _taken(self) -> bytes:
-        """What came and was not taken yet."""
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        self._size = 0
-        if self._paused and self._connection is not None:
-            self._paused = False
-            self._connection.resume()
-        return data
-
-    def close(self) -> None:
-        """Nobody wants more of it; an answer that is not complete takes its connection with it."""
-        self._patience.unwatch(self)
-        self._parts.clear()
-        connection, self._connection = self._connection, None
-        if connection is not None and not self._complete:
-            connection.abort()
+    def _rest(self) -> None:
+        """It may carry the next."""
+        self._head = self._answer = None
+        self._used, self.idle_since = True, self._now()
+        self._place.idle[self] = None
 
     def _look(self, now: float) -> None:
-        """Whether the provider has taken too long, a few times a second."""
-        waiter = self._waiter
-        if waiter is None or waiter is not self._seen:
-            self._seen, self._since = waiter, now
-            if waiter is None or now < self._until:
-                return
-        seconds, what = (self._request.gap, "nothing more") if self.begun else (self._request.first_byte, "no answer")
-        if now >= self._until:
-            self.fail(ProviderTimeout(f"not complete in its time of {self._request.total:g} s"))
-        elif now - self._since >= seconds:
-            self.fail(ProviderTimeout(f"{what} within {seconds:g} s"))
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            return
-        if self.begun or self._failure is None:
-            waiter.set_result(False)
-        else:
-            waiter.set_exception(self._failure)
-        self._waiter = None
+        """A few times a second: whether the provider takes too long, or nobody has needed the connection."""
+        if (asked := self._head) is not None:
+            self._under_way(asked).look(now)
+        elif now - self.idle_since >= IDLE:
+            self.abort()

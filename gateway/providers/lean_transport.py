@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from functools import partial
 
 from gateway.errors import ConnectFailed
 from gateway.patience import Patience
 from gateway.ports import Clock, Transport, Upstream, UpstreamRequest
-from gateway.providers.lean_connection import IDLE, Connection, Origin, StaleConnection
+from gateway.providers.lean_answer import StaleConnection
+from gateway.providers.lean_connection import Connection, Origin, Place
 
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])  # line ends among them, a tab not
 KEPT = 1000  # addresses that are kept taken apart
@@ -28,94 +28,56 @@ class LeanTransport:
 
     def __init__(self, clock: Clock, patience: Patience, plain: Transport, tls: ssl.SSLContext | None = None) -> None:
         self._clock = clock
+        self.now = clock.monotonic
         self._patience = patience
         self._plain = plain
         self._tls = tls
-        self._idle: dict[Origin, deque[Connection]] = {}
-        self._open: set[Connection] = set()
+        self._places: dict[Origin, Place] = {}
         # By the identity of their fields, which providers make once; they are kept here, so that it stays theirs.
-        self._heads: dict[int, tuple[str, str, tuple[tuple[str, str], ...], Origin, bytes]] = {}
+        self._heads: dict[int, tuple[str, str, tuple[tuple[str, str], ...], Place, bytes]] = {}
 
     async def send(self, request: UpstreamRequest) -> Upstream:
         """Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
         body = request.body
         if not (body is None or isinstance(body, bytes)) or request.method == "HEAD":  # to which no body comes
             return await self._plain.send(request)
-        origin, head = self._request(request)
-        connection = self._take(origin)
-        while True:
-            if connection is None:
-                connection = await self._connect(origin, request.connect)
-            answer = connection.exchange(request, head)
-            try:
-                await answer.head()
-            except StaleConnection:  # the provider closed it as we wrote; nothing of an answer had come
-                connection = None  # INVARIANT: a new one is not stale, so this happens once
-            except asyncio.CancelledError:
-                answer.close()
-                raise
-            else:
-                return answer
+        return await self.way(request).send(body)
+
+    def way(self, request: UpstreamRequest) -> Way:
+        """The port `Repeating`. Heads differ in their length alone, mostly, so what comes before it is kept. Raises
+        ConnectFailed."""
+        known = self._heads.get(id(request.headers))
+        if known is not None and known[1] == request.url and known[0] == request.method:
+            return Way(self, request, known[3], known[4])
+        origin, host, target = split(request.url)
+        head = _head(request, host, target)
+        place = self._places.get(origin)
+        if place is None:
+            place = self._places[origin] = Place(origin)
+        if len(self._heads) >= KEPT:
+            self._heads.clear()
+        self._heads[id(request.headers)] = request.method, request.url, request.headers, place, head
+        return Way(self, request, place, head)
 
     async def close(self) -> None:
         """Close every connection."""
-        for connection in tuple(self._open):
-            connection.abort()
-        self._idle.clear()
+        for place in self._places.values():
+            for connection in tuple(place.open):
+                connection.abort()
         await self._plain.close()
 
     @property
     def connections(self) -> int:
         """Open ones, idle and busy."""
-        return len(self._open)
+        return sum(len(place.open) for place in self._places.values())
 
-    def _request(self, request: UpstreamRequest) -> tuple[Origin, bytes]:
-        """Where a request goes, and its head. Heads differ in their length alone, mostly, so what comes before it is
-        kept."""
-        known = self._heads.get(id(request.headers))
-        if known is not None and known[1] == request.url and known[0] == request.method:
-            origin, head = known[3], known[4]
-        else:
-            origin, host, target = split(request.url)
-            head = _head(request, host, target)
-            if len(self._heads) >= KEPT:
-                self._heads.clear()
-            self._heads[id(request.headers)] = request.method, request.url, request.headers, origin, head
-        body = request.body
-        assert body is None or isinstance(body, bytes)  # noqa: S101  # INVARIANT: `send` has seen to it
-        if body is None and request.method in ("GET", "HEAD"):
-            return origin, head + b"\r\n"
-        return origin, b"%bcontent-length: %d\r\n\r\n" % (head, len(body or b""))
-
-    def _take(self, origin: Origin) -> Connection | None:
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()
-            if connection.usable(self._clock.monotonic()):
-                return connection
-            connection.abort()
-        return None
-
-    def keep(self, connection: Connection) -> None:
-        """A connection whose exchange has ended in order."""
-        idle = self._idle.get(connection.origin)
-        if idle is None:
-            idle = self._idle[connection.origin] = deque()
-        now = connection.idle_since = self._clock.monotonic()
-        while idle and idle[0].idle_since < now - IDLE:
-            idle.popleft().abort()
-        idle.append(connection)
-
-    def drop(self, connection: Connection) -> None:
-        """A connection that is no more."""
-        self._open.discard(connection)
-
-    async def _connect(self, origin: Origin, seconds: float) -> Connection:
-        loop = asyncio.get_running_loop()
+    async def connect(self, place: Place, seconds: float) -> Connection:
+        """A new connection. Raises ConnectFailed."""
+        loop, origin = asyncio.get_running_loop(), place.origin
         tls = None
         if origin.scheme == "https":
             tls = self._tls = self._tls or tls_context()
-        factory = partial(Connection, origin, self, self._patience, self._clock)
+        factory = partial(Connection, place, self._patience, self._clock)
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await loop.create_connection(
@@ -125,10 +87,48 @@ class LeanTransport:
             raise ConnectFailed(f"no connection within {seconds:g} s") from None
         except (OSError, ssl.SSLError) as error:
             raise ConnectFailed(type(error).__name__) from None
-        if not connection.usable(self._clock.monotonic()):  # it ended, or spoke before it was asked, as it was made
+        if not connection.sound:  # it ended, or spoke before it was asked, as it was made
             raise ConnectFailed("closed as it was opened")
-        self._open.add(connection)
+        place.open.add(connection)
         return connection
+
+
+class Way:
+    """Where requests go that differ in nothing but their bodies, and the head with which they leave."""
+
+    __slots__ = ("_head", "_idle", "_place", "_request", "_transport")
+
+    def __init__(self, transport: LeanTransport, request: UpstreamRequest, place: Place, head: bytes) -> None:
+        """`head` is that of `request` but for its length and its end."""
+        self._transport = transport
+        self._request = request
+        self._place, self._idle = place, place.idle
+        self._head = head
+
+    async def send(self, body: bytes | None) -> Upstream:
+        """The request with this body. Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
+        if body is None:
+            head = self._head + (b"\r\n" if self._request.method == "GET" else b"content-length: 0\r\n\r\n")
+        else:
+            head = b"%bcontent-length: %d\r\n\r\n" % (self._head, len(body))
+        request, idle, now = self._request, self._idle, self._transport.now()
+        answer = None
+        while idle and answer is None:
+            connection, _ = idle.popitem()  # the last used
+            answer = connection.exchange(request, head, body, now)
+        while True:
+            if answer is None:
+                connection = await self._transport.connect(self._place, request.connect)
+                answer = connection.exchange(request, head, body, self._transport.now())
+            if answer is None:  # INVARIANT: only open connections are made
+                raise ConnectFailed("closed as it was opened")
+            try:
+                return await answer
+            except StaleConnection:  # the provider closed it as we wrote; nothing of an answer had come
+                answer = None  # INVARIANT: a new one is not stale, so this happens once
+            except asyncio.CancelledError:
+                connection.leave(answer)
+                raise
 
 
 def split(url: str) -> tuple[Origin, str, str]:

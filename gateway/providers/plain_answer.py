@@ -7,9 +7,10 @@ tests/providers/test_plain_answer.py holds what is plain here to what that parse
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
-from gateway.fields import CONTROLS, MOST_HEADERS, Again, Lines
+from gateway.fields import CONTROLS, MOST_HEADERS, Again, Fields, Lines
 
 LARGEST_HEAD = 16 << 10  # bytes
 _BODILESS = frozenset((204, 304))
@@ -31,30 +32,62 @@ class PlainAnswer(NamedTuple):
     """`headers` with lower-case names; the body begins at `start` and goes to the end."""
 
     status: int
-    headers: dict[str, str]
+    headers: Fields
     start: int
+
+
+class WholeAnswer:
+    """An answer that was all there: the port `Upstream`. What is made of its headers alone holds for those that come
+    with the same ones."""
+
+    __slots__ = ("_left", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status, self.headers, self._left = status, headers, body
+
+    def rest_now(self) -> bytes:
+        """The body, once."""
+        body, self._left = self._left, b""
+        return body
+
+    async def chunk(self) -> bytes:
+        """The same in one piece."""
+        return self.rest_now()
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        """`chunk` has all of it."""
+        return False
+
+    def close(self) -> None:
+        """Its connection is on to something else."""
 
 
 class PlainAnswers:
     """Those that come over one connection."""
 
-    __slots__ = ("_again",)
+    __slots__ = ("_again", "_length")
     lines: ClassVar[Lines] = answer_lines()  # of heads that came before, over all connections
 
     def __init__(self) -> None:
-        self._again: Again[PlainAnswer] | None = None
+        self._again: Again[tuple[int, Fields]] | None = None
+        self._length = 0  # of the last body, which the headers name
 
-    def read(self, data: bytes) -> PlainAnswer | None:
+    def read(self, data: bytes) -> WholeAnswer | None:
         """An answer that is whole and plain, None where it is not."""
         if (again := self._again) is not None:
             if start := again.whole(data):
-                length = str(len(data) - start)
-                return PlainAnswer(again.head.status, {**again.head.headers, "content-length": length}, start)
+                status, headers = again.head
+                if (length := len(data) - start) != self._length:
+                    headers = headers.but("content-length", str(length))
+                    again.head, self._length = (status, headers), length
+                return WholeAnswer(status, headers, data[start:])
             if again.length(data) is not None:
                 return None  # in pieces
-        plain = plain_answer(data, self.lines)
-        self._again = Again(data[: plain.start], plain) if plain is not None else None
-        return plain
+        if (plain := plain_answer(data, self.lines)) is None:
+            return None
+        status, headers, start = plain
+        self._again, self._length = Again(data[:start], (status, headers)), len(data) - start
+        return WholeAnswer(status, headers, data[start:])
 
 
 def plain_answer(data: bytes, seen: Lines) -> PlainAnswer | None:
@@ -70,7 +103,7 @@ def plain_answer(data: bytes, seen: Lines) -> PlainAnswer | None:
     code = first[9:12]
     if not (code.isascii() and code.isdigit()) or first[12:13] not in ("", " ") or not 200 <= int(code) < 600:
         return None
-    headers: dict[str, str] = {}
+    headers = Fields()
     try:
         for field in fields:
             name, value = seen[field]

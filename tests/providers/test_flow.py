@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from gateway.errors import ClientGone, ProviderBroken, ProviderTimeout
 from gateway.patience import Patience
 from gateway.ports import UpstreamRequest
-from gateway.providers.lean_connection import HIGH_WATER, Answer, Connection, Origin
-from tests.providers.test_lean import Nobody, Pipe
+from gateway.providers.lean_answer import HIGH_WATER, Answer
+from gateway.providers.lean_connection import Connection, Origin, Place
+from tests.providers.test_lean import Pipe
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -51,11 +52,15 @@ class Provider:
     def __init__(self) -> None:
         self.clock, self.socket = Clock(), Socket()
         self.patience = Patience(self.clock)
-        self.connection = Connection(Origin("http", "up", 80), Nobody(), self.patience, self.clock)
+        self.connection = Connection(Place(Origin("http", "up", 80)), self.patience, self.clock)
         self.connection.connection_made(self.socket)
         request = UpstreamRequest("POST", "http://up/", (), b"{}", gap=10.0, total=60.0)
-        self.answer: Answer = self.connection.exchange(request, b"POST / HTTP/1.1\r\n\r\n")
+        begun = self.connection.exchange(request, b"POST / HTTP/1.1\r\n\r\n", b"{}", self.clock.time)
+        assert begun is not None
         self.says(HEAD)
+        answer = begun.result()
+        assert isinstance(answer, Answer)
+        self.answer = answer
 
     def says(self, data: bytes) -> None:
         self.connection.data_received(data)

@@ -116,6 +116,7 @@ async def test_a_connection_outlives_a_pause_of_a_minute(pause: float, came: int
             clock.at += pause
         assert (Counted.came, transport.connections) == (came, 1)
     finally:
-        for connection in tuple(transport._open):
-            connection.abort()
+        for place in transport._places.values():
+            for connection in tuple(place.open):
+                connection.abort()
         server.close()

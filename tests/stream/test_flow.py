@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import ClientGone, ProviderBroken, ProviderTimeout
 from gateway.ports import Head
-from gateway.providers.lean_connection import HIGH_WATER
+from gateway.providers.lean_answer import HIGH_WATER
 from gateway.redaction.safe import SafeRequest
 from gateway.shapes.chat import CHAT
 from gateway.stream.incoming import Incoming
