@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from gateway.errors import Wire
+from gateway.fields import lines_of
 from gateway.limits.answer import limit_headers, tightest
 from gateway.limits.scopes import Unit
 from gateway.limits.standing import Standing
@@ -35,10 +36,10 @@ class Dialect(Protocol):
     def envelope(self, wire: Wire, message: str, param: str | None, request_id: str) -> bytes:
         """The JSON body of an error."""
 
-    def id_headers(self, request_id: str) -> Headers:
-        """The headers that carry the request's id."""
+    def id_lines(self, request_id: str) -> str:
+        """The lines of a head that carry the request's id."""
 
-    def limit_headers(self, remaining: Iterable[Remaining], now: float) -> Headers:
+    def limit_lines(self, remaining: Iterable[Remaining], now: float) -> str:
         """How the tightest limits stand; `now` in Unix seconds."""
 
 
@@ -53,13 +54,13 @@ class OpenAIDialect:
         error = {"message": message[:LONGEST_MESSAGE], "type": wire.type, "param": param, "code": wire.code}
         return msgspec.json.encode({"error": error})
 
-    def id_headers(self, request_id: str) -> Headers:
+    def id_lines(self, request_id: str) -> str:
         """`x-request-id`."""
-        return (("x-request-id", request_id),)
+        return f"x-request-id: {request_id}\r\n"
 
-    def limit_headers(self, remaining: Iterable[Remaining], now: float) -> Headers:
+    def limit_lines(self, remaining: Iterable[Remaining], now: float) -> str:
         """`x-ratelimit-…`."""
-        return limit_headers(remaining)
+        return lines_of(limit_headers(remaining))
 
 
 # Anthropic's types of errors by status; any other client error is an invalid request, any other failure is the API's.
@@ -83,11 +84,11 @@ class AnthropicDialect:
         error = {"type": kind, "message": message[:LONGEST_MESSAGE]}
         return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
-    def id_headers(self, request_id: str) -> Headers:
+    def id_lines(self, request_id: str) -> str:
         """`request-id`, and ours."""
-        return (("x-request-id", request_id), ("request-id", request_id))
+        return f"x-request-id: {request_id}\r\nrequest-id: {request_id}\r\n"
 
-    def limit_headers(self, remaining: Iterable[Remaining], now: float) -> Headers:
+    def limit_lines(self, remaining: Iterable[Remaining], now: float) -> str:
         """`anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`."""
         headers, standing = [], remaining if isinstance(remaining, Standing) else tuple(remaining)
         for unit in (Unit.REQUESTS, Unit.TOKENS):
@@ -97,7 +98,7 @@ class AnthropicDialect:
             headers.append((f"anthropic-ratelimit-{unit}-remaining", str(max(0, one.remaining))))
             if one.reset is not None:
                 headers.append((f"anthropic-ratelimit-{unit}-reset", _moment(now + one.reset)))
-        return tuple(headers)
+        return lines_of(headers)
 
 
 OPENAI: Dialect = OpenAIDialect()

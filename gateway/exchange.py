@@ -179,12 +179,12 @@ class Exchange:
         today = datetime.fromtimestamp(self.started_at, UTC).date()
         return self.policy.price(attempt.provider, attempt.model, today, served) or price
 
-    def cost_header(self) -> tuple[tuple[str, str], ...]:
-        """`x-gateway-cost-usd` where the model is priced."""
-        if self.attempt is None or self.attempt.price is None:
-            return ()
-        self.charge = self.cost()
-        return (("x-gateway-cost-usd", f"{self.charge.nano_usd / 1e9:.9f}"),)
+    def cost_line(self) -> str:
+        """`x-gateway-cost-usd`, as a line of a head, where the model is priced."""
+        if (attempt := self.attempt) is None or attempt.price is None:
+            return ""
+        self.charge = charge = self.cost()
+        return f"x-gateway-cost-usd: {charge.nano_usd / 1e9:.9f}\r\n"
 
     @property
     def decision(self) -> str:

@@ -8,7 +8,7 @@ keeps it with the fields: with all that it depends on besides. It must not depen
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -54,6 +54,20 @@ class Again(Generic[T]):
         if end < 0 or not digits.isdigit() or digits[0] == ZERO:
             return None
         return end + len(after), int(digits)
+
+
+def lines_of(fields: Sequence[tuple[str, str]]) -> str:
+    """Fields as they stand in a head. Raises ValueError where one of them holds a line break."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+    if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
+        raise ValueError("a line break in a header")
+    return lines
+
+
+def fields_of(lines: str) -> tuple[tuple[str, str], ...]:
+    """What `lines_of` was given."""
+    parted = [line.partition(": ") for line in lines.split("\r\n")[:-1]]
+    return tuple([(name, value) for name, _, value in parted])
 
 
 MOST_HEADERS = 100  # that a head may have

@@ -8,7 +8,7 @@ ends once, and its end settles the budget and writes the record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,10 +27,11 @@ from gateway.identity.principal import Principal
 from gateway.identity.standing import describe, own_scopes
 from gateway.limits.line import overshoot
 from gateway.limits.reservation import NONE, Reservation
-from gateway.limits.scopes import Charge, Remaining
+from gateway.limits.scopes import Charge
 from gateway.objects.holding import held
 from gateway.objects.keeping import keep
 from gateway.own_count import COUNTS, count_here, counts_here
+from gateway.own_lines import answer_lines, own_lines
 from gateway.policy.compiled import PolicySet
 from gateway.policy.decide import decide, visible_models
 from gateway.policy.permit import Permit
@@ -91,6 +92,7 @@ class Rooms:
     max_body: int  # bytes of a body that are held
 
 
+JSON = (("content-type", "application/json"),)
 DRAINING = "draining"  # the message of a cancellation that ends what outlasted its grace at shutdown
 
 
@@ -196,8 +198,8 @@ async def _travel(
     if ask.upgrade or (endpoint.shape in COUNTS and counts_here(ask, rooms.providers[attempt.provider])):
         return await _answer_otherwise(exchange, arrival, permit, reply, rooms)
     called = await call(exchange, arrival, permit, attempt, safe, rooms)
-    safe, headers = called.way_back(safe) if safe.keep is not None else safe, _answer_headers(exchange)
-    answer = Answer(called.provider, called.upstream, safe, headers, called.see, called.translation)
+    safe, lines = called.way_back(safe) if safe.keep is not None else safe, answer_lines(exchange)
+    answer = Answer(called.provider, called.upstream, safe, lines, called.see, called.translation)
     try:
         await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
     finally:
@@ -209,37 +211,15 @@ async def _answer_otherwise(
     exchange: Exchange, arrival: Arrival, permit: Permit, reply: Reply, rooms: Rooms
 ) -> Refusal | None:  # fmt: skip
     """A WebSocket, or a count of tokens that the provider does not offer."""
-    headers = _answer_headers(exchange)
+    lines = answer_lines(exchange)
     if permit.ask.upgrade:
-        return await rooms.tunnels.open(exchange, arrival, permit, reply, rooms.providers, headers)
-    return await count_here(exchange, reply, rooms.counting, headers)
-
-
-def _answer_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
-    return (*_own_headers(exchange), *_limit_headers(exchange))
+        return await rooms.tunnels.open(exchange, arrival, permit, reply, rooms.providers, lines)
+    return await count_here(exchange, reply, rooms.counting, lines)
 
 
 def _draw(permit: Permit, rooms: Rooms) -> float:
     mark = stickiness(permit)
     return rooms.draw() if mark is None else share(mark, rooms.sticky_key)
-
-
-def _own_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
-    attempt = exchange.attempt
-    own = attempt.headers if attempt is not None else ()
-    if attempt is None or exchange.refusal is not None:
-        own = (("x-gateway-decision", exchange.decision), *own[1:])
-    if exchange.dropped:
-        own = (*own, ("x-gateway-dropped", ", ".join(exchange.dropped)[:1000]))
-    return (*exchange.dialect.id_headers(exchange.request_id), *own)
-
-
-def _limit_headers(exchange: Exchange, remaining: Sequence[Remaining] | None = None) -> tuple[tuple[str, str], ...]:
-    """How limits stand, by default as the reservation found them."""
-    if remaining is None:
-        lease = exchange.reservation.lease if exchange.reservation is not None else None
-        remaining = lease.remaining if lease is not None else ()
-    return exchange.dialect.limit_headers(remaining, exchange.started_at) if remaining else ()
 
 
 async def _show_key(exchange: Exchange, principal: Principal, arrival: Arrival, reply: Reply, rooms: Rooms) -> None:
@@ -249,9 +229,8 @@ async def _show_key(exchange: Exchange, principal: Principal, arrival: Arrival, 
     remaining = await rooms.store.standing(principal.key.tenant, scopes) if scopes else ()
     exchange.enter(Phase.RELAYING)
     exchange.ending, exchange.status = Ending.LOCAL, 200
-    head = Head(
-        200, (("content-type", "application/json"), *_own_headers(exchange), *_limit_headers(exchange, remaining))
-    )
+    standing = exchange.dialect.limit_lines(remaining, exchange.started_at)
+    head = Head(200, JSON, own_lines(exchange) + standing)
     await reply.send(head, msgspec.json.encode(describe(principal, remaining, exchange.started_at)))
 
 
@@ -262,7 +241,7 @@ async def _list_models(exchange: Exchange, permit: Permit, reply: Reply) -> Refu
         return listing
     exchange.enter(Phase.RELAYING)
     exchange.ending, exchange.status = Ending.LOCAL, 200
-    head = Head(200, (("content-type", "application/json"), *_own_headers(exchange)))
+    head = Head(200, JSON, own_lines(exchange))
     await reply.send(head, msgspec.json.encode(listing))
     return None
 
@@ -271,9 +250,9 @@ async def _refuse(exchange: Exchange, refusal: Refusal, reply: Reply) -> None:
     exchange.refusal = refusal
     wire, headers, body = refused(refusal, exchange.request_id, exchange.dialect)
     exchange.ending, exchange.status = Ending.REFUSED, wire.status
-    own = (("content-type", "application/json"), *_own_headers(exchange), *headers)
+    lines = own_lines(exchange) + exchange.dialect.limit_lines(refusal.remaining, exchange.started_at)
     try:
-        await reply.send(Head(wire.status, (*own, *_limit_headers(exchange, refusal.remaining))), body)
+        await reply.send(Head(wire.status, (*JSON, *headers), lines), body)
     except ClientGone as gone:
         _leave(exchange, gone, reply)
 
@@ -293,9 +272,8 @@ async def _fail(exchange: Exchange, failure: Failure, reply: Reply) -> None:
         return
     wire, headers, body = failed(failure, exchange.request_id, exchange.dialect)
     exchange.ending, exchange.status = Ending.FAILED, wire.status
-    own = (("content-type", "application/json"), *_own_headers(exchange), *headers)
     try:
-        await reply.send(Head(wire.status, (*own, *_limit_headers(exchange))), body)
+        await reply.send(Head(wire.status, (*JSON, *headers), answer_lines(exchange)), body)
     except ClientGone:
         exchange.ending = Ending.CLIENT_GONE
 

@@ -30,9 +30,7 @@ def counts_here(ask: Ask, provider: Provider) -> bool:
     return ask.endpoint.shape in COUNTS and ask.endpoint.shape not in provider.speaks
 
 
-async def count_here(
-    exchange: Exchange, reply: Reply, counting: Counting, headers: tuple[tuple[str, str], ...]
-) -> Refusal | None:
+async def count_here(exchange: Exchange, reply: Reply, counting: Counting, lines: str) -> Refusal | None:
     """Answer in the client's dialect, with the count of the body that would have left: redacted where that is the
     rule, and in the encoding of the model that would have got it."""
     ask, safe, route = exchange.ask, exchange.safe, exchange.plan
@@ -50,7 +48,7 @@ async def count_here(
     told = {"input_tokens": tokens}
     if ask.endpoint.shape == "input_tokens":
         told = {"object": "response.input_tokens", **told}  # type: ignore[dict-item]  # one is no number
-    head = Head(200, (("content-type", "application/json"), *headers, (BY, by)))
+    head = Head(200, (("content-type", "application/json"), (BY, by)), lines)
     await reply.send(head, msgspec.json.encode(told))
     return None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
+from gateway.fields import fields_of
 from gateway.limits.exceptions import Exemption
 from gateway.limits.scopes import Account, Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
 from gateway.limits.usage import Row
@@ -202,10 +203,16 @@ class Provider(Protocol):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The head of our answer to the client."""
+    """The head of our answer to the client. `lines` are further fields as `fields.lines_of` makes them, so that what
+    is the same for many answers is written once; none of them is about the body."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
+    lines: str = ""
+
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """All of them."""
+        return (*self.headers, *fields_of(self.lines))
 
 
 class Arrival(Protocol):

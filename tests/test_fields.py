@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fields import Again, Fields, made_of
+from gateway.fields import Again, Fields, fields_of, lines_of, made_of
 from gateway.server.heads import plain_head, request_lines
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\nAuthorization: Bearer k\r\n\r\n"
@@ -98,3 +99,18 @@ def test_what_is_made_of_fields_is_made_once_and_of_others_each_time() -> None:
     made_of({"host": "x"}, make)
     made_of({"host": "x"}, make)
     assert calls == ["made"] * 3
+
+
+NAMES, VALUES = st.from_regex(r"[a-z0-9-]+", fullmatch=True), st.text(st.characters(exclude_characters="\r\n"))
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=4))
+def test_lines_are_their_fields(fields: list[tuple[str, str]]) -> None:
+    assert fields_of(lines_of(fields)) == tuple(fields)
+
+
+@given(VALUES, st.sampled_from(["\r", "\n", "\r\n"]), VALUES, st.booleans())
+def test_a_line_break_makes_no_line(before: str, line_break: str, after: str, named: bool) -> None:
+    text = before + line_break + after
+    with pytest.raises(ValueError, match="line break"):
+        lines_of([("x-a", "1"), (text, "2") if named else ("x-b", text)])

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from gateway.errors import Reason, Refusal
+from gateway.own_lines import decision_lines
 from gateway.policy.compiled import Decided, Model, PolicySet, Price, Version
 from gateway.policy.permit import Permit
 
@@ -21,15 +22,15 @@ ORDINARY = frozenset(("auto", "default", "standard", "standard_only"))
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One call that may be made. `model` is the provider's name of it, None for a call that names no model. `headers`
-    are ours that its answer goes with: by which decision, from which version."""
+    """One call that may be made. `model` is the provider's name of it, None for a call that names no model. `lines`
+    are ours that its answer's head has: by which decision, from which version."""
 
     provider: str
     model: str | None = None
     version: str | None = None
     alias: str | None = None
     price: Price | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    lines: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ def plan(permit: Permit, draw: float, now: float) -> Plan | Refusal:
     if not permit.models:
         if permit.provider is None:
             return Refusal(Reason.NO_PROVIDER, "No provider serves this call.", rule=permit.rule)
-        return Plan((Attempt(permit.provider, headers=(("x-gateway-decision", permit.decision),)),))
+        return Plan((Attempt(permit.provider, lines=decision_lines(permit.decision)),))
     if (decided := permit.decided) is not None and "service_tier" not in permit.ask.fields:
         versions, plans = decided.routes or _routes(permit, decided, now)
         if versions:
@@ -79,8 +80,8 @@ def only_plan(permit: Permit) -> Plan | None:
 def _plan(permit: Permit, chosen: Version, rest: str, now: float) -> Plan:
     upstream, today = rest if chosen.model == "*" else chosen.model, datetime.fromtimestamp(now, UTC).date()
     price = permit.policy.price(chosen.provider, upstream, today, asked_tier(permit))
-    headers = ("x-gateway-decision", permit.decision), ("x-gateway-model-version", chosen.name)
-    return Plan((Attempt(chosen.provider, upstream, chosen.name, permit.ask.model, price, headers),))
+    lines = decision_lines(permit.decision, chosen.name)
+    return Plan((Attempt(chosen.provider, upstream, chosen.name, permit.ask.model, price, lines),))
 
 
 def _routes(permit: Permit, decided: Decided, now: float) -> tuple[tuple[Version, ...], Mapping[str, Plan]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import ClientGone, ClientTooSlow
+from gateway.fields import lines_of
 from gateway.ports import Head
 from gateway.server.reply import NAME
 
@@ -105,8 +106,8 @@ class HotExchange(msgspec.Struct, eq=False):
         length = "" if head.status in _BODILESS else f"content-length: {len(body)}\r\n"
         data = self._head(head, length)
         self.begun = self.whole = True
-        transport = (connection := self._connection).transport
-        if transport is None or transport.is_closing():
+        connection = self._connection
+        if (transport := connection.transport) is None or transport.is_closing():
             raise ClientGone("the connection is closed")
         transport.writelines((data, body)) if length else transport.write(data)
         if connection.drained is not None:
@@ -115,9 +116,10 @@ class HotExchange(msgspec.Struct, eq=False):
     async def begin(self, head: Head, first: bytes = b"") -> None:
         """The head of an answer whose body follows in pieces, the first perhaps with it. Raises ClientGone."""
         if head.status in _BODILESS:  # of which a client could take a length for that of a body that comes
-            head = Head(head.status, tuple([one for one in head.headers if one[0] != "content-length"]))
-        known = any(name == "content-length" for name, _ in head.headers)
-        self._chunked = not known and head.status not in _BODILESS
+            kept = tuple([one for one in head.headers if one[0] != "content-length"])
+            head = Head(head.status, kept, head.lines)
+        elif not head.headers or all(name != "content-length" for name, _ in head.headers):
+            self._chunked = True
         data = self._head(head, "transfer-encoding: chunked\r\n" if self._chunked else "")
         self.begun = True
         if (wait := self._write(data + self._framed(first) if first else data)) is not None:
@@ -161,13 +163,10 @@ class HotExchange(msgspec.Struct, eq=False):
         self._connection.abort()
 
     def _head(self, head: Head, framing: str) -> bytes:
-        fields = "".join([f"{name}: {value}\r\n" for name, value in head.headers])
-        if fields.count("\n") != len(head.headers) or fields.count("\r") != len(head.headers):
-            raise ValueError("a line break in a header")
-        close = "connection: close\r\n" if self._connection.closing else ""
+        lines = lines_of(head.headers) + head.lines if head.headers else head.lines
         first = _FIRST.get(head.status) or f"HTTP/1.1 {head.status} Status\r\n{_SERVER}"
-        text = f"{first}{framing}{close}{fields}\r\n"
-        return text.encode("utf-8", "surrogateescape")
+        close = "connection: close\r\n" if self._connection.closing else ""
+        return f"{first}{framing}{close}{lines}\r\n".encode("utf-8", "surrogateescape")
 
     def _write(self, data: bytes) -> Awaitable[None] | None:
         """Write now; what to wait for before more may be written. Raises ClientGone."""

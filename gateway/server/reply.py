@@ -92,6 +92,6 @@ class HttpReply:
 
 
 def _headers(head: Head) -> CIMultiDict[str]:
-    headers = CIMultiDict(head.headers)
+    headers = CIMultiDict(head.fields())
     headers["Server"] = NAME
     return headers

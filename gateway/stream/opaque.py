@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import ClientGone, Failure, ProviderBroken
 from gateway.exchange import Ending, Exchange, Phase
+from gateway.fields import lines_of
 from gateway.ports import Clock, Head, Reply, Upstream
 from gateway.redaction.restore import RestoreFilter, restore_body
 from gateway.redaction.safe import SafeRequest
@@ -22,6 +23,12 @@ PASSED = ("content-type", "openai-processing-ms", "openai-version")
 PASSED_OPAQUE = (*PASSED, "content-encoding", "content-disposition", "content-length", "cache-control", "location",
                  "accept-ranges", "content-range", "etag", "last-modified")  # fmt: skip
 
+# The content type of nearly every answer, as the line that it becomes.
+_USUAL = {kind: f"content-type: {kind}\r\n" for kind in (
+    "application/json", "application/json; charset=utf-8", "text/event-stream", "text/event-stream; charset=utf-8",
+)}  # fmt: skip
+_BESIDE = frozenset(PASSED[1:])
+
 LINES = frozenset(("application/x-jsonl", "application/jsonl", "application/x-ndjson", "application/jsonlines"))
 
 
@@ -34,7 +41,7 @@ async def relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: 
         exchange.enter(Phase.RELAYING)
         exchange.first_byte = clock.monotonic()
         exchange.ending, exchange.status = Ending.ANSWERED, upstream.status
-        await reply.send(Head(upstream.status, (*_anew(upstream), *answer.headers)), body)
+        await reply.send(Head(upstream.status, tuple(_anew(upstream)), answer.lines), body)
         return
     restoring = _restoring(safe, upstream) if safe.restore else None
     first = await upstream.chunk()
@@ -42,7 +49,7 @@ async def relay_opaque(exchange: Exchange, answer: Answer, reply: Reply, clock: 
     exchange.first_byte = clock.monotonic()
     exchange.status = upstream.status
     headers = passed(upstream, PASSED_OPAQUE) if restoring is None else _anew(upstream)
-    await reply.begin(Head(upstream.status, (*headers, *answer.headers)))
+    await reply.begin(Head(upstream.status, tuple(headers), answer.lines))
     try:
         data = first
         while data:
@@ -165,3 +172,9 @@ async def read_whole(upstream: Upstream, limit: int) -> bytes:
 def passed(upstream: Upstream, names: Sequence[str]) -> list[tuple[str, str]]:
     """Those of an answer's headers that are named."""
     return [(name, upstream.headers[name]) for name in names if name in upstream.headers]
+
+
+def passed_lines(upstream: Upstream) -> str:
+    """What passes of the head of an answer that we have read."""
+    usual = _USUAL.get(upstream.headers.get("content-type", ""))
+    return usual if usual is not None and _BESIDE.isdisjoint(upstream.headers) else lines_of(passed(upstream, PASSED))

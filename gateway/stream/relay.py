@@ -27,7 +27,7 @@ from gateway.shapes.table import SHAPES
 from gateway.stream.cutter import Cutter
 from gateway.stream.filters import BYTES_PER_TOKEN, Meter
 from gateway.stream.incoming import Incoming, decoded
-from gateway.stream.opaque import LARGEST_ANSWER, PASSED, is_stream, passed, read_whole, relay_opaque
+from gateway.stream.opaque import LARGEST_ANSWER, is_stream, passed_lines, read_whole, relay_opaque
 from gateway.stream.recount import recount
 from gateway.stream.sse import Decoder, Event
 from gateway.stream.stages import Stages, passage
@@ -56,7 +56,7 @@ class Answer(msgspec.Struct, frozen=True):
     provider: Provider
     upstream: Upstream
     safe: SafeRequest
-    headers: tuple[tuple[str, str], ...]  # ours: limits, decision, version
+    lines: str  # ours of its head: limits, decision, version
     see: Callable[[bytes], Awaitable[bytes]] | None = None  # a JSON answer that we do not meter, as the client sees it
     translation: Translation | None = None  # where the provider speaks another dialect than the client
 
@@ -93,7 +93,7 @@ async def _send_error(exchange: Exchange, answer: Answer, reply: Reply, status: 
     if error.retryable and error.retry_after is not None:
         own = (("retry-after", f"{error.retry_after:g}"),)
     body = exchange.dialect.envelope(wire, error.message, error.param, exchange.request_id)
-    await reply.send(Head(wire.status, (*answer.headers, *own)), body)
+    await reply.send(Head(wire.status, own, answer.lines), body)
 
 
 def restore_text(answer: Answer, body: bytes) -> bytes:
@@ -135,7 +135,7 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
             exchange.reply = guard.coverage
     if answer.safe.restore:
         body = restore_body(body, answer.safe.restore, json_text=writes_json(_ask(exchange)))
-    head = Head(answer.upstream.status, (*passed(answer.upstream, PASSED), *answer.headers, *exchange.cost_header()))
+    head = Head(answer.upstream.status, (), passed_lines(answer.upstream) + answer.lines + exchange.cost_line())
     exchange.enter(Phase.RELAYING)
     exchange.first_byte = clock.monotonic()
     exchange.ending, exchange.status = Ending.ANSWERED, answer.upstream.status
@@ -200,7 +200,7 @@ async def _begin(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock,
     exchange.enter(Phase.RELAYING)
     exchange.first_byte = clock.monotonic()
     exchange.status = status = answer.upstream.status
-    await reply.begin(Head(status, (*passed(answer.upstream, PASSED), *answer.headers)), first)
+    await reply.begin(Head(status, (), passed_lines(answer.upstream) + answer.lines), first)
 
 
 class _Flow:

@@ -16,9 +16,10 @@ from urllib.parse import quote
 import msgspec
 from msgspec import structs
 
-from gateway.dialects import OPENAI, Headers
+from gateway.dialects import OPENAI
 from gateway.errors import REFUSALS, Reason, Refusal, Wire
 from gateway.exchange import Ending, Exchange, Phase
+from gateway.fields import fields_of
 from gateway.identity.secrets import PROTOCOL
 from gateway.limits.reservation import Basis, Usage
 from gateway.policy.decide import event_check
@@ -77,9 +78,9 @@ class Tunnels:
 
     async def open(
         self, exchange: Exchange, arrival: Arrival, permit: Permit, reply: Reply, providers: Mapping[str, Provider],
-        headers: Headers,
+        lines: str,
     ) -> Refusal | None:  # fmt: skip
-        """A tunnel from its beginning to its end. `headers` are ours. Raises ConnectFailed, ProviderTimeout,
+        """A tunnel from its beginning to its end. `lines` are ours of its head. Raises ConnectFailed, ProviderTimeout,
         ProviderBroken, ClientGone."""
         if not isinstance(reply, Opening) or exchange.plan is None:
             return Refusal(Reason.NO_UPGRADE, "This connection cannot become a WebSocket.")
@@ -103,10 +104,11 @@ class Tunnels:
         exchange.answered = self.clock.monotonic()
         exchange.enter(Phase.ANSWERING)
         if isinstance(upstream, Head):
-            await _refused(exchange, upstream, reply, headers)
+            await _refused(exchange, upstream, reply, lines)
             return None
         seconds = min(self.seconds, ask.timeout or self.seconds)
-        await tunnel(exchange, upstream, reply, self.clock, seconds, event_check(permit, self.clock.now()), headers)
+        check = event_check(permit, self.clock.now())
+        await tunnel(exchange, upstream, reply, self.clock, seconds, check, lines)
         return None
 
     async def _connected(self, provider: Provider, request: UpstreamRequest, offered: Sequence[str]) -> Socket | Head:
@@ -117,7 +119,7 @@ class Tunnels:
 
 
 async def tunnel(
-    exchange: Exchange, upstream: Socket, reply: Opening, clock: Clock, seconds: float, check: Check, headers: Headers
+    exchange: Exchange, upstream: Socket, reply: Opening, clock: Clock, seconds: float, check: Check, lines: str
 ) -> None:
     """Accept the client, and let pass what comes until one end is closed, for `seconds` at most. Raises ClientGone."""
     exchange.provider_status = 101
@@ -125,7 +127,7 @@ async def tunnel(
     totals = _Totals()
     try:
         exchange.enter(Phase.RELAYING)
-        client = await reply.accept(upstream.protocol, headers)
+        client = await reply.accept(upstream.protocol, fields_of(lines))
         exchange.first_byte, exchange.status = clock.monotonic(), 101
         pumps = [start(_pump(client, upstream, check)), start(_pump(upstream, client, totals.read))]
         done, _ = await asyncio.wait(pumps, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -189,7 +191,7 @@ class _Totals:
             )  # fmt: skip
 
 
-async def _refused(exchange: Exchange, head: Head, reply: Reply, headers: Headers) -> None:
+async def _refused(exchange: Exchange, head: Head, reply: Reply, lines: str) -> None:
     """The provider answered, but opened nothing."""
     error = client_error(head.status, dict(head.headers), b"")
     exchange.provider_status, exchange.provider_error = head.status, error.provider_code
@@ -199,4 +201,4 @@ async def _refused(exchange: Exchange, head: Head, reply: Reply, headers: Header
     exchange.ending, exchange.status = Ending.PROVIDER_ERROR, error.status
     wire = Wire(error.status, error.type, error.code, error.retryable)
     body = OPENAI.envelope(wire, error.message, error.param, exchange.request_id)
-    await reply.send(Head(error.status, (("content-type", "application/json"), *headers)), body)
+    await reply.send(Head(error.status, (("content-type", "application/json"),), lines), body)

@@ -179,6 +179,25 @@ async def test_a_known_length_stays_known(kind: type[Any]) -> None:
 
 
 @KINDS
+async def test_lines_stand_in_a_head_as_fields_do(kind: type[Any]) -> None:
+    own, lines = (("retry-after", "1"),), "x-one: 1\r\nx-two: a: b\r\n"
+
+    async def script(reply: Any) -> None:
+        await reply.send(Head(429, own, lines), b"{}")
+
+    async def stream(reply: Any) -> None:
+        await reply.begin(Head(429, (), lines + "retry-after: 1\r\n"), b"{}")
+        await reply.end()
+
+    for one in (script, stream):
+        async with answering(kind, one) as port:
+            got = (await exchange(port, GET, GET)).lower()
+        for line in (b"retry-after: 1\r\n", b"x-one: 1\r\n", b"x-two: a: b\r\n"):
+            assert got.count(b"\r\n" + line) == 2
+        assert got.count(b"\r\n\r\n") == (2 if one is script else 4)
+
+
+@KINDS
 async def test_abort_in_the_middle_leaves_no_end(kind: type[Any]) -> None:
     async def script(reply: Any) -> None:
         await reply.begin(Head(200, (("content-type", "text/event-stream"),)))
