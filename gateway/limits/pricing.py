@@ -22,11 +22,14 @@ def cost(usage: Usage, price: Price | None) -> int:
     """
     if price is None:
         return 0
-    whole = max(0, usage.input_tokens)
+    asked, written = usage.input_tokens, usage.output_tokens
+    if price.flat and asked >= 0 and written >= 0:  # as it mostly is
+        return asked * price.input + written * price.output
+    whole = max(0, asked)
     if price.long is not None and whole > price.long_over:
         price = price.long
     if not usage.in_parts:
-        return whole * price.input + max(0, usage.output_tokens) * price.output
+        return whole * price.input + max(0, written) * price.output
     longer = min(max(0, usage.cache_write_1h), max(0, usage.cache_write))
     write = price.input if price.cache_write is None else price.cache_write
     return _parts(
@@ -35,7 +38,7 @@ def cost(usage: Usage, price: Price | None) -> int:
         (longer, write if price.cache_write_1h is None else price.cache_write_1h),
         (usage.audio_input, price.audio_input), (usage.image_input, price.image_input),
     ) + _parts(
-        max(0, usage.output_tokens), price.output,
+        max(0, written), price.output,
         (usage.audio_output, price.audio_output), (usage.image_output, price.image_output),
     )  # fmt: skip
 

@@ -86,10 +86,14 @@ class Price:
     long_over: int = 0  # tokens of input above which `long` holds for all of the request
     long: Price | None = None
     dearest_input: int = field(init=False, compare=False, repr=False)  # the most that a token of input can cost
+    flat: bool = field(init=False, compare=False, repr=False)  # no part and no length has a price of its own
 
     def __post_init__(self) -> None:
         dearest = max(self.input, self.cached_input or 0, self.cache_write or 0, self.cache_write_1h or 0)
         object.__setattr__(self, "dearest_input", dearest)
+        parts = (self.cached_input, self.cache_write, self.cache_write_1h, self.audio_input, self.audio_output,
+                 self.image_input, self.image_output, self.long)  # fmt: skip
+        object.__setattr__(self, "flat", all(part is None for part in parts))
 
 
 @dataclass(frozen=True, slots=True)

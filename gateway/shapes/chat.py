@@ -7,7 +7,7 @@ it; its usage comes in a chunk without choices, if it was asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,7 +16,7 @@ from gateway.errors import Wire
 from gateway.limits.reservation import Usage
 from gateway.providers.errors import is_error_body
 from gateway.shapes.shape import Key, Piece, Said, Shape, short, tier_of
-from gateway.stream.filters import ABSURD, Meter, credible, credible_usage
+from gateway.stream.filters import ABSURD, LONGEST_NAME, Meter, credible, credible_usage
 from gateway.stream.sse import Event, data_event
 
 CHAT_OUTPUT = 4096  # tokens that may come where a chat names no maximum
@@ -68,10 +68,14 @@ class _Chunk(msgspec.Struct, gc=False):
     service_tier: msgspec.Raw = _ABSENT
 
 
+class _Ended(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
 class _Whole(msgspec.Struct):
     id: str | None = None
     model: str | None = None
-    choices: list[_Choice] | None = None
+    choices: list[_Ended] | None = None
     usage: Any = None
     service_tier: msgspec.Raw = _ABSENT
 
@@ -80,52 +84,58 @@ class _Usage(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
 
 
-class _Parts(msgspec.Struct):
+# An answer as it mostly comes. What is not of these types takes the long way.
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=ABSURD)]
+
+
+class _Parts(msgspec.Struct, gc=False):
     """Parts of a usage, of which there mostly are none."""
 
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    audio_tokens: int = 0
-    image_tokens: int = 0
-    cache_creation_token_details: msgspec.Raw = _ABSENT
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
+    audio_tokens: _Count = 0
+    image_tokens: _Count = 0
+    cache_creation_token_details: None = None
 
-    @property
-    def empty(self) -> bool:
-        return not (
-            self.cached_tokens or self.cache_write_tokens or self.reasoning_tokens or self.audio_tokens
-            or self.image_tokens
-        )  # fmt: skip
+
+_NO_PARTS = _Parts()
+_NONE = (None, _NO_PARTS)
 
 
 class _PlainUsage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int = 0
+    prompt_tokens: _Count
+    completion_tokens: _Count = 0
     prompt_tokens_details: _Parts | None = None
     completion_tokens_details: _Parts | None = None
-    input_tokens_details: msgspec.Raw = _ABSENT
-    output_tokens_details: msgspec.Raw = _ABSENT
+    input_tokens_details: None = None
+    output_tokens_details: None = None
 
-    def whole(self) -> Usage | None:
-        """The usage, if it is credible and has no parts; None says nothing."""
-        asked, written = self.prompt_tokens_details, self.completion_tokens_details
-        if (asked is not None and not asked.empty) or (written is not None and not written.empty):
-            return None
-        if self.input_tokens_details is not _ABSENT or self.output_tokens_details is not _ABSENT:
-            return None
-        prompt, completion = self.prompt_tokens, self.completion_tokens
-        return Usage(prompt, completion) if 0 <= prompt <= ABSURD and 0 <= completion <= ABSURD else None
+    def in_parts(self) -> Usage:
+        """As `credible` says it of one that is not typed."""
+        asked, written = self.prompt_tokens_details or _NO_PARTS, self.completion_tokens_details or _NO_PARTS
+        cached = min(asked.cached_tokens, self.prompt_tokens)
+        return Usage(
+            self.prompt_tokens, self.completion_tokens, cached,
+            min(asked.cache_write_tokens, self.prompt_tokens - cached),
+            min(written.reasoning_tokens, self.completion_tokens),
+            audio_input=asked.audio_tokens, audio_output=written.audio_tokens,
+            image_input=asked.image_tokens, image_output=written.image_tokens,
+        )  # fmt: skip
+
+
+class _PlainEnded(msgspec.Struct, gc=False):
+    finish_reason: _Name | None = None
 
 
 class _Plain(msgspec.Struct):
-    """An answer as it mostly comes."""
-
     usage: _PlainUsage
-    id: str | None = None
-    model: str | None = None
-    choices: list[_Choice] | None = None
-    error: msgspec.Raw = _ABSENT
-    service_tier: msgspec.Raw = _ABSENT
+    id: _Name | None = None
+    model: _Name | None = None
+    choices: list[_PlainEnded] | None = None
+    error: None = None
+    service_tier: _Name | None = None
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -201,18 +211,16 @@ def said(body: bytes) -> Said:
         plain = _plain.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _said(body)
-    if (usage := plain.usage.whole()) is None:
-        return _said(body)
-    return Said(
-        usage, short(plain.id), short(plain.model), _reasons(plain.choices), is_object=True,
-        is_sound=plain.error is _ABSENT, tier=tier_of(bytes(plain.service_tier)),
-    )  # fmt: skip
-
-
-def _reasons(choices: list[_Choice] | None) -> tuple[str, ...]:
-    if choices is not None and len(choices) == 1:  # as they mostly come
-        return (reason,) if (reason := short(choices[0].finish_reason)) is not None else ()
-    return tuple(reason for one in choices or () if (reason := short(one.finish_reason)) is not None)
+    told, choices = plain.usage, plain.choices
+    if told.prompt_tokens_details in _NONE and told.completion_tokens_details in _NONE:
+        usage = Usage(told.prompt_tokens, told.completion_tokens)
+    else:
+        usage = told.in_parts()
+    if choices is not None and len(choices) == 1 and (reason := choices[0].finish_reason) is not None:
+        reasons: tuple[str, ...] = (reason,)  # as they mostly come
+    else:
+        reasons = tuple([reason for one in choices or () if (reason := one.finish_reason) is not None])
+    return Said(usage, plain.id, plain.model, reasons, plain.service_tier, is_object=True, is_sound=True)
 
 
 def _said(body: bytes) -> Said:
@@ -223,9 +231,10 @@ def _said(body: bytes) -> Said:
             return Said(credible_usage(bytes(_usage.decode(body).usage)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Said()
+    reasons = tuple(reason for one in whole.choices or () if (reason := short(one.finish_reason)) is not None)
     return Said(
-        credible(whole.usage), short(whole.id), short(whole.model), _reasons(whole.choices), is_object=True,
-        tier=tier_of(bytes(whole.service_tier)),
+        credible(whole.usage), short(whole.id), short(whole.model), reasons, tier_of(bytes(whole.service_tier)),
+        is_object=True,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from gateway.shapes.shape import Key, Piece, Said, Shape, short
 from gateway.stream.filters import Meter, credible_tokens
 from gateway.stream.sse import Event
 
+_ABSENT = msgspec.Raw(b"")
 _INPUTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -37,6 +38,7 @@ class _Message(msgspec.Struct):
     model: str | None = None
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
+    error: msgspec.Raw = _ABSENT
 
 
 class _Event(msgspec.Struct):
@@ -111,7 +113,10 @@ def said(body: bytes) -> Said:
     reason = short(whole.stop_reason)
     told = {name: value for name, value in (whole.usage or {}).items() if value is not None}
     reasons = (reason,) if reason is not None else ()
-    return Said(usage_of(told), short(whole.id), short(whole.model), reasons, tier=_tier(told))
+    return Said(
+        usage_of(told), short(whole.id), short(whole.model), reasons, _tier(told),
+        is_object=True, is_sound=whole.error is _ABSENT,
+    )  # fmt: skip
 
 
 def _tier(usage: dict[str, Any]) -> str | None:

@@ -33,6 +33,7 @@ class _Incomplete(msgspec.Struct):
 
 class _Response(msgspec.Struct):
     id: str | None = None
+    type: msgspec.Raw = _ABSENT  # of an event; a response has none
     object: str | None = None
     model: str | None = None
     status: str | None = None
@@ -104,8 +105,10 @@ def said(body: bytes) -> Said:
         short(whole.id),
         short(whole.model),
         (reason,) if reason is not None else (),
+        tier_of(bytes(whole.service_tier)),
         pending=whole.status in PENDING,
-        tier=tier_of(bytes(whole.service_tier)),
+        is_object=True,
+        is_sound=whole.object == "response" and whole.type is _ABSENT,
     )
 
 

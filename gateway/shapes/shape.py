@@ -19,17 +19,17 @@ Key = tuple[Any, ...]  # names one run of text in a stream: one choice's content
 
 class Said(msgspec.Struct, frozen=True):
     """What a whole answer says of itself. `pending`: the work goes on after it (its usage is not known yet).
-    `is_object`: it was seen to be a JSON object, and need not be looked at again to know it; `is_sound`: likewise to be
-    no error."""
+    `is_object`: it was seen to be a JSON object, and need not be looked at again to know it; `is_sound`: to be one that
+    is no error."""
 
     usage: Usage | None = None
     response_id: str | None = None
     model: str | None = None
     finish_reasons: tuple[str, ...] = ()
+    tier: str | None = None  # the service tier that it says was served
     pending: bool = False
     is_object: bool = False
     is_sound: bool = False
-    tier: str | None = None  # the service tier that it says was served
 
 
 def tier_of(raw: bytes) -> str | None:

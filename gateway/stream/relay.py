@@ -73,7 +73,9 @@ def relay(
         return relay_opaque(exchange, answer, reply, clock)
     if is_stream(upstream.headers):
         return _relay_stream(exchange, answer, reply, clock, counting, grow)
-    return _relay_whole(exchange, answer, reply, clock, counting)
+    if (body := upstream.rest_now()) is None:
+        return _relay_rest(exchange, answer, reply, clock, counting)
+    return _relay_now(exchange, answer, reply, clock, counting, body)
 
 
 async def _relay_error(exchange: Exchange, answer: Answer, reply: Reply) -> None:
@@ -101,16 +103,39 @@ def restore_text(answer: Answer, body: bytes) -> bytes:
     return restore_body(body, answer.safe.restore) if answer.safe.restore else body
 
 
-async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting) -> None:
+async def _relay_rest(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting) -> None:
     """A whole answer is read before the client hears of it, so whatever breaks it is still an error with a status."""
-    shape = _shape(exchange)
     try:
-        rest = answer.upstream.rest_now()
-        body = rest if rest is not None else await read_whole(answer.upstream, LARGEST_ANSWER)
+        body = await read_whole(answer.upstream, LARGEST_ANSWER)
     except BaseException:
         exchange.usage = abandoned(exchange)
         raise
-    said = shape.whole(body) if answer.translation is None else None
+    await _relay_now(exchange, answer, reply, clock, counting, body)
+
+
+def _relay_now(
+    exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting, body: bytes
+) -> Awaitable[None]:  # fmt: skip
+    """A whole answer that is here. One that is sound, says its usage and passes as it is goes straight on."""
+    if answer.translation is not None:
+        return _relay_whole(exchange, answer, reply, clock, counting, body)
+    said, safe = _shape(exchange).whole(body), answer.safe
+    usage = said.usage if said.is_sound else None
+    if usage is None or safe.restore or safe.reply is not None or safe.keep is not None:
+        return _relay_whole(exchange, answer, reply, clock, counting, body, said)
+    exchange.usage = usage
+    exchange.response_id, exchange.response_model = said.response_id, said.model
+    exchange.finish_reasons, exchange.tier = said.finish_reasons, said.tier
+    return _send_whole(exchange, answer, reply, clock, body)
+
+
+async def _relay_whole(
+    exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting, body: bytes,
+    said: Said | None = None,
+) -> None:  # fmt: skip
+    """A whole answer that may be an error, or be no object, or must be translated, counted, searched or restored.
+    `said` by it, where it is not to be translated."""
+    shape = _shape(exchange)
     if (said is None or not said.is_sound) and _spoken_shape(answer, shape).is_error(body):
         await _send_error(exchange, answer, reply, answer.upstream.status, body)
         return
@@ -135,11 +160,17 @@ async def _relay_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: 
             exchange.reply = guard.coverage
     if answer.safe.restore:
         body = restore_body(body, answer.safe.restore, json_text=writes_json(_ask(exchange)))
-    head = Head(answer.upstream.status, (), passed_lines(answer.upstream) + answer.lines + exchange.cost_line())
+    await _send_whole(exchange, answer, reply, clock, body)
+
+
+def _send_whole(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, body: bytes) -> Awaitable[None]:
+    """What a whole answer came to is known, and its body is as the client sees it."""
+    status = answer.upstream.status
+    head = Head(status, (), passed_lines(answer.upstream) + answer.lines + exchange.cost_line())
     exchange.enter(Phase.RELAYING)
     exchange.first_byte = clock.monotonic()
-    exchange.ending, exchange.status = Ending.ANSWERED, answer.upstream.status
-    await reply.send(head, body)
+    exchange.ending, exchange.status = Ending.ANSWERED, status
+    return reply.send(head, body)
 
 
 async def _relay_stream(
@@ -334,7 +365,8 @@ def _ask(exchange: Exchange) -> Ask:
 
 
 def _shape(exchange: Exchange) -> Shape:
-    return SHAPES[_ask(exchange).endpoint.shape]
+    assert exchange.ask is not None  # noqa: S101  # INVARIANT: see relay
+    return SHAPES[exchange.ask.endpoint.shape]
 
 
 def abandoned(exchange: Exchange) -> Usage:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.limits.pricing import cost, worst
-from gateway.limits.reservation import Usage
+from gateway.limits.reservation import Basis, Usage
 from gateway.policy.compile import compile_policies
 from gateway.policy.compiled import PolicySet, Price, ProviderFacts
 from gateway.shapes.messages import usage_of
@@ -58,6 +59,27 @@ def test_cost(usage: Usage, price: Price | None, nano: int) -> None:
 @given(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7))
 def test_no_split_of_the_input_costs_more_than_the_worst(given_in: int, out: int, cached: int, written: int) -> None:
     assert 0 <= cost(Usage(given_in, out, cached, written), FULL) <= worst(given_in, out, FULL)
+
+
+COUNTS = st.integers(-2, 50)
+
+
+@given(st.builds(Usage, *[COUNTS] * 5, *[st.just(Basis.PROVIDER)], *[COUNTS] * 5))
+def test_a_flat_price_is_that_of_parts_which_cost_what_the_whole_does(usage: Usage) -> None:
+    parted = replace(
+        PLAIN, cached_input=250, cache_write=250, audio_input=250, image_input=250, audio_output=2000, image_output=2000
+    )
+    assert PLAIN.flat
+    assert not parted.flat
+    assert cost(usage, PLAIN) == cost(usage, parted)
+
+
+@pytest.mark.parametrize("own", ["cached_input", "cache_write", "cache_write_1h", "audio_input", "audio_output",
+                                 "image_input", "image_output"])  # fmt: skip
+def test_a_price_with_one_part_of_its_own_is_not_flat(own: str) -> None:
+    priced: dict[str, Any] = {own: 0}
+    assert not replace(PLAIN, **priced).flat
+    assert not LONG.flat
 
 
 @pytest.mark.parametrize(
