@@ -15,10 +15,14 @@ LONGEST_LIST = 1000  # characters of the names that a dialect has no words for
 
 def answer_lines(exchange: Exchange) -> str:
     """All of them; limits as the reservation found them."""
-    reservation = exchange.reservation
+    attempt, reservation = exchange.attempt, exchange.reservation
+    if attempt is None or exchange.refusal is not None or exchange.dropped:
+        lines = own_lines(exchange)
+    else:
+        lines = exchange.dialect.id_lines(exchange.request_id) + attempt.lines
     if reservation is None or (lease := reservation.lease) is None:
-        return own_lines(exchange)
-    return own_lines(exchange) + exchange.dialect.limit_lines(lease.remaining, exchange.started_at)
+        return lines
+    return lines + exchange.dialect.limit_lines(lease.remaining, exchange.started_at)
 
 
 def own_lines(exchange: Exchange) -> str:
@@ -27,8 +31,7 @@ def own_lines(exchange: Exchange) -> str:
     if attempt is not None and exchange.refusal is None:
         own = attempt.lines
     else:
-        version = attempt.version if attempt is not None else None
-        own = decision_lines(exchange.decision, version)
+        own = decision_lines(exchange.decision, attempt.version if attempt is not None else None)
     if exchange.dropped:
         own += lines_of((("x-gateway-dropped", ", ".join(exchange.dropped)[:LONGEST_LIST]),))
     return exchange.dialect.id_lines(exchange.request_id) + own

@@ -223,8 +223,11 @@ class Arrival(Protocol):
     method: str
     path: str  # raw, as it came, query excluded
     raw_query: str
-    headers: Mapping[str, str]  # lower-case names
     peer: str
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names."""
 
     def body_now(self, limit: int) -> bytes | None:
         """The whole body, if it has come already and is not longer than `limit` bytes."""

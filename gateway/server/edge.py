@@ -23,13 +23,13 @@ from gateway.endpoints import Endpoint, find
 from gateway.envelopes import refused
 from gateway.errors import Reason, Refusal
 from gateway.exchange import Ending, Exchange
-from gateway.fields import Fields
 from gateway.journey import DRAINING, Rooms, journey, left_before
 from gateway.patience import Patience
 from gateway.ports import Arrival
 from gateway.record import record_of
 from gateway.server.arrival import HttpArrival
 from gateway.server.hot import HotConnection
+from gateway.server.hot_exchange import HotExchange
 from gateway.server.reply import NAME, HttpReply
 from gateway.server.shared import Limits
 from gateway.telemetry.tasks import start
@@ -160,7 +160,7 @@ class Edge(web.Server):
         if (exchange := connection.arrived) is not None:
             connection.arrived = None
             exchange.request_id = self._request_id()
-            left_before(exchange, self._endpoint(exchange), self._rooms)
+            left_before(exchange, self._kept(exchange)[0], self._rooms)
 
     async def _serve_all(self, connection: HotConnection) -> None:
         rooms, now, entropy = self._rooms, self._rooms.clock.now, self._entropy
@@ -173,22 +173,23 @@ class Edge(web.Server):
             connection.arrived = None
             exchange.request_id = request_id(now(), entropy)
             try:
-                await journey(exchange, self._endpoint(exchange), exchange, rooms)
+                known = exchange.headers.made.get(Endpoint) or self._kept(exchange)
+                await journey(exchange, known[0], exchange, rooms)
             except BaseException:
                 connection.abort()  # nobody is left to serve what else comes over it
                 raise
             finally:
                 connection.ended(exchange)
 
+    def _kept(self, exchange: HotExchange) -> tuple[Endpoint | None]:
+        """The endpoint of a request, found once for each head that comes again."""
+        known: tuple[Endpoint | None] | None = exchange.headers.made.get(Endpoint)
+        if known is None:
+            known = exchange.headers.made[Endpoint] = (self._endpoint(exchange),)
+        return known
+
     def _endpoint(self, arrival: Arrival) -> Endpoint | None:
         """The endpoint of a request. Few are asked for again and again, so they are kept."""
-        if type(arrival.headers) is Fields:
-            if (known := arrival.headers.made.get(Endpoint)) is None:
-                known = arrival.headers.made[Endpoint] = (self._found(arrival),)
-            return known[0]
-        return self._found(arrival)
-
-    def _found(self, arrival: Arrival) -> Endpoint | None:
         anthropic = "anthropic-version" in arrival.headers
         asked = arrival.method, arrival.path, arrival.raw_query, anthropic
         try:

@@ -75,9 +75,12 @@ class HotConnection(asyncio.Protocol):
                 self._length = length
                 headers["content-length"] = str(length)  # nobody reads those of the exchange before any more
             self._exchange = self.arrived = HotExchange(
-                self, self.patience.now(), method, path, raw_query, headers, self.peer, [data[start:]], complete=True
+                self, self.patience.now(), method, path, raw_query, headers, self.peer, data[start:]
             )
-            self._go_on()
+            if (turn := self._turn) is not None and not turn.done():
+                turn.set_result(None)
+            else:
+                self._go_on()
         else:
             self._begin(data)
 
@@ -124,8 +127,9 @@ class HotConnection(asyncio.Protocol):
             self.close()
 
     def turn(self) -> asyncio.Future[None] | None:
-        """What to wait for before another exchange may have `arrived`; None: there will be no further one."""
-        if (transport := self.transport) is None or transport.is_closing():
+        """What to wait for before another exchange may have `arrived`; None: there will be no further one. Who still
+        waits when the connection is lost is cancelled."""
+        if self.transport is None:
             return None
         self._turn = turn = self._loop.create_future()
         return turn
@@ -137,14 +141,12 @@ class HotConnection(asyncio.Protocol):
 
     def ended(self, exchange: HotExchange) -> None:
         """The exchange was served."""
-        transport = self.transport
-        open_ = transport is not None and not transport.is_closing()
-        if open_ and exchange.whole and not (self._left or self._ahead or self.closing):  # as it mostly is
+        if exchange.whole and not (self._left or self._ahead or self.closing):  # as it mostly is
             self._exchange = None
             self._idle = self.patience.now()
             return
         self._served = True
-        if not open_:
+        if self.transport is None or self.transport.is_closing():
             return
         if not exchange.whole:
             self.abort()
@@ -220,10 +222,12 @@ class HotConnection(asyncio.Protocol):
         body = data[start:stop]
         self._left = length - len(body)
         self._ahead = data[stop:]
-        self._exchange = self.arrived = HotExchange(
-            self, self.patience.now(), head.method, head.path, head.raw_query, head.headers, self.peer, [body],
-            complete=not self._left,
+        self._exchange = self.arrived = exchange = HotExchange(
+            self, self.patience.now(), head.method, head.path, head.raw_query, head.headers, self.peer,
+            body if not self._left else None,
         )  # fmt: skip
+        if self._left:
+            exchange.more(body, complete=False)
         self._go_on()
 
     def _go_on(self) -> None:

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import ClientGone, ClientTooSlow
-from gateway.fields import lines_of
+from gateway.fields import Fields, lines_of
 from gateway.ports import Head
 from gateway.server.reply import NAME
 
 if TYPE_CHECKING:
     from gateway.server.hot import HotConnection
 
+_BODILESS = (204, 304)
 _SERVER = f"server: {NAME}\r\n"
 _FIRST: Mapping[int, str] = {
     one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n{_SERVER}" for one in http.HTTPStatus
 }  # fmt: skip
-_BODILESS = (204, 304)
+# The same, of answers that have a body, as far as its length.
+_WHOLE = {status: f"{first}content-length: " for status, first in _FIRST.items() if status not in _BODILESS}
 _SIZES = [b"%x\r\n" % size for size in range(1024)]  # of pieces: to format one takes longer than to find it
 
 
@@ -34,33 +36,35 @@ class HotExchange(msgspec.Struct, eq=False):
     method: str
     path: str
     raw_query: str
-    headers: Mapping[str, str]
+    headers: Fields
     peer: str
-    _parts: list[bytes]
-    complete: bool
+    _at_once: bytes | None  # the whole body, where it came with its head
+    complete: bool = True
     request_id: str = ""
     begun: bool = False
     whole: bool = False
     _chunked: bool = False
+    _parts: list[bytes] = msgspec.field(default_factory=list)  # else what has come of it
     _waiter: asyncio.Future[None] | None = None
 
     # the port Arrival
 
     def body_now(self, limit: int) -> bytes | None:
-        """The whole body, if it is there already and not longer than `limit` bytes."""
-        if self.complete and len(self._parts) == 1 and len(self._parts[0]) <= limit:
-            return self._parts[0]
-        return None
+        """The whole body, if it came with its head and is not longer than `limit` bytes."""
+        body = self._at_once
+        return body if body is not None and len(body) <= limit else None
 
     async def body(self, limit: int) -> bytes | None:
         """The whole body; None when it is longer than `limit` bytes. Raises ClientTooSlow, ClientGone."""
         while not self.complete:
             await self._wait()
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        body = self._at_once if self._at_once is not None else b"".join(self._parts)
         return body if len(body) <= limit else None
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises ClientTooSlow, ClientGone."""
+        if self._at_once is not None:
+            self._parts, self._at_once = [self._at_once], None
         while True:
             parts, self._parts = self._parts, []
             for part in parts:
@@ -103,13 +107,16 @@ class HotExchange(msgspec.Struct, eq=False):
 
     async def send(self, head: Head, body: bytes) -> None:
         """A whole answer. Raises ClientGone."""
-        length = "" if head.status in _BODILESS else f"content-length: {len(body)}\r\n"
-        data = self._head(head, length)
-        self.begun = self.whole = True
         connection = self._connection
+        first = _WHOLE.get(head.status)
+        if first is not None and not (head.headers or connection.closing):  # as they mostly are
+            data = f"{first}{len(body)}\r\n{head.lines}\r\n".encode("utf-8", "surrogateescape")
+        else:
+            data = self._head(head, f"content-length: {len(body)}\r\n" if head.status not in _BODILESS else "")
+        self.begun = self.whole = True
         if (transport := connection.transport) is None or transport.is_closing():
             raise ClientGone("the connection is closed")
-        transport.writelines((data, body)) if length else transport.write(data)
+        transport.writelines((data, body))
         if connection.drained is not None:
             await self._until_drained()
 

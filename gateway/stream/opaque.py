@@ -176,5 +176,6 @@ def passed(upstream: Upstream, names: Sequence[str]) -> list[tuple[str, str]]:
 
 def passed_lines(upstream: Upstream) -> str:
     """What passes of the head of an answer that we have read."""
-    usual = _USUAL.get(upstream.headers.get("content-type", ""))
-    return usual if usual is not None and _BESIDE.isdisjoint(upstream.headers) else lines_of(passed(upstream, PASSED))
+    headers = upstream.headers
+    usual = _USUAL.get(headers.get("content-type", ""))
+    return usual if usual is not None and _BESIDE.isdisjoint(headers) else lines_of(passed(upstream, PASSED))
