@@ -69,6 +69,9 @@ class Policies(Protocol):
 
 
 class Redactor(Protocol):
+    def at_once(self, permit: Permit) -> SafeRequest | None:
+        """What `redact` would say, where a look suffices; None: it must be asked."""
+
     async def redact(self, permit: Permit) -> SafeRequest | Refusal:
         """Raises AnalyzerFailure where the profile says `on_error = "deny"`."""
 
@@ -190,7 +193,8 @@ async def _travel(
     exchange.reservation = reservation
     exchange.enter(Phase.RESERVED)
 
-    safe = SafeRequest(ask.body) if permit.redaction is None else await rooms.redactor.redact(permit)
+    known = SafeRequest(ask.body) if permit.redaction is None else rooms.redactor.at_once(permit)
+    safe = known or await rooms.redactor.redact(permit)
     if isinstance(safe, Refusal):
         return safe
     exchange.safe = safe

@@ -6,7 +6,8 @@ would run its recognizers (`windows.py`), so both go by the same expressions. An
 always "perhaps".
 
 First a look for characters that some unit needs, at a few hundred nanoseconds a kilobyte; only where there are any, the
-outline of the text (`sketch.py`); only where that says perhaps, the windows' expressions.
+outline of the text (`sketch.py`); only where that says perhaps, the windows' expressions. Of a request's JSON the first
+look goes over the bytes as they came (`still`), so that most prompts are neither decoded nor walked.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import msgspec
+
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.normal import hides, normal
 from gateway.redaction.placeholders import LOOKS_LIKE
 from gateway.redaction.sketch import HINTS, Sketch
 from gateway.redaction.unfinished import Unfinished
+from gateway.redaction.walk import NOT_TEXT, UNSCANNABLE_BYTES
 from gateway.redaction.windows import FINDERS, PHONES, AnyFinder, Phone
 
 # Entities of which the gate knows the windows.
@@ -26,6 +30,9 @@ KNOWN: Mapping[str, AnyFinder | Phone] = MappingProxyType({**FINDERS, "PHONE_NUM
 # Whose units may hold neither a digit nor one of the other triggers.
 _LETTERS = frozenset({"EMAIL_ADDRESS", "SECRET", "MAC_ADDRESS", "UUID", "CRYPTO"})
 _TRIGGERS = b"0123456789@:%&<\\"
+# What no unit needs but those of letters: letters, spaces, and the marks of prose. What is not ASCII is none of it.
+_PROSE = bytes(set(range(0x80)).difference(_TRIGGERS, b'"()[]{}'))
+_OPENINGS = b'"[{'  # of a JSON value that may hold text
 # Longer texts go to a worker unsearched: the event loop is not held for them. A worker says the same, only dearer.
 LONGEST, LONGEST_WIDE = 32 * 1024, 8 * 1024  # characters; beyond ASCII each one costs more
 
@@ -41,6 +48,10 @@ class Gate:
         self._letters = tuple(
             (HINTS.get(entity), KNOWN[entity].may) for entity in wanted if entity in KNOWN and entity in _LETTERS
         )
+        # A first look can tell nothing where other letters than those of a spoken address may be a unit.
+        others = (_LETTERS - {"EMAIL_ADDRESS"}).intersection(wanted)
+        self._looks = profile.input and not (self._always or profile.deny or others)
+        self._spoken = "EMAIL_ADDRESS" in wanted
         self.unfinished = Unfinished(profile)  # of replies
         self._words = tuple(word.casefold() for _, word in profile.deny)
 
@@ -65,6 +76,35 @@ class Gate:
             folded = normal(text).text.casefold()
             return any(word in folded for word in self._words)
         return False
+
+    def still(self, body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[int, int] | None:
+        """Whether a first look at its bytes shows that a JSON object holds nothing: how many of its values were
+        searched, and how many bytes. None proves nothing.
+
+        Sound because of a clean value nothing but JSON's own punctuation is left when prose is taken away: no digit, no
+        sign of an address, no escape but a line's end, and of each text its two quotes and nothing between them, so
+        that every bracket and colon stands between texts. Then only a spoken "dot" can be part of a unit.
+        """
+        if not self._looks or len(body) > LONGEST:
+            return None
+        values = size = 0
+        for name, raw in fields.items():
+            if name in NOT_TEXT:
+                continue
+            value = bytes(raw)
+            if value[0] not in _OPENINGS:
+                continue
+            if b"\\" in value:
+                value = value.replace(b"\\n", b"\n")
+            if (
+                value.translate(None, _PROSE).replace(b'""', b"").strip(b"[]{}:")
+                or (self._spoken and b"dot" in value.lower())
+                or UNSCANNABLE_BYTES.search(value) is not None
+            ):
+                return None
+            values += 1
+            size += len(value)
+        return values, size
 
 
 _Asked = tuple[tuple[Callable[[Sketch], bool] | None, Callable[[str], bool]], ...]

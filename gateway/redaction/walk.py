@@ -45,7 +45,7 @@ _UNSCANNABLE_IN: Mapping[tuple[str, str], str | None] = {
     ("mcp", "authorization"): None, ("mcp", "headers"): None, ("mcp", "server_url"): None,
 }  # fmt: skip
 _SOURCES = frozenset(("base64", "url", "file"))  # Anthropic: what a picture's or a document's `source` may be but text
-_UNSCANNABLE_BYTES = re.compile(
+UNSCANNABLE_BYTES = re.compile(
     b'"(?:%b)"' % b"|".join(key.encode() for key in (*_UNSCANNABLE, "source", "image_generation_call", "audio"))
 )
 _NUMBERS = re.compile(rb"[\[\s]+-?[0-9]")
@@ -115,7 +115,7 @@ def clean_fields(fields: Mapping[str, msgspec.Raw], may_hold: Callable[[str], bo
                 return None
         # Without escapes a quote is never part of a text, so this colon is JSON's, and it alone would alarm the gate.
         texts = value.replace(b'":', b'" ')
-        if _UNSCANNABLE_BYTES.search(value) is not None or may_hold(texts.decode("utf-8", "surrogateescape")):
+        if UNSCANNABLE_BYTES.search(value) is not None or may_hold(texts.decode("utf-8", "surrogateescape")):
             return None
         if _NUMBERS.match(value) is not None:  # a prompt in tokens
             return None
@@ -157,7 +157,7 @@ class _Walker:
         self._name = name
 
     def root(self, tree: Any) -> None:
-        if isinstance(tree, list) and tree and all(isinstance(one, int) for one in tree):
+        if isinstance(tree, list) and tree and all(type(one) is int for one in tree):
             self._found.unscannable.add("tokens")
             return
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from gateway.endpoints import find
 from gateway.errors import AnalyzerFailure, Refusal
@@ -67,6 +68,9 @@ def redaction(analyzer: Emails | None = None, **more: Any) -> Redaction:
 
 
 async def redact(path: str, body: Any, profile: RedactionProfile = EMAILS, **more: Any) -> SafeRequest:
-    verdict = await redaction(**more).redact(permit_of(path, body, profile))
+    redactor, permit = redaction(**more), permit_of(path, body, profile)
+    verdict = await redactor.redact(permit)
     assert not isinstance(verdict, Refusal), verdict
+    if (still := redactor.at_once(permit)) is not None:
+        assert structs.replace(still, reply=None) == structs.replace(verdict, reply=None), "two looks, one answer"
     return verdict

@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.sketch import spoken
-from gateway.redaction.walk import _UNSCANNABLE, _UNSCANNABLE_BYTES
+from gateway.redaction.walk import _UNSCANNABLE, UNSCANNABLE_BYTES
 
 PIECES = some.sampled_from(("a", "at", " at", "AT", "(", "[", "{", "( ", "d", "o", "t", "DOT", " ", "{}[]()" * 8))
 
@@ -23,7 +23,7 @@ def test_an_at_in_brackets_is_found_behind_any_number_of_brackets(text: str) -> 
 @given(some.lists(KEYS, max_size=12).map("".join))
 def test_what_cannot_be_scanned_is_found_by_its_key(text: str) -> None:
     keys = (*_UNSCANNABLE, "source", "image_generation_call", "audio")
-    found = _UNSCANNABLE_BYTES.search(text.encode()) is not None
+    found = UNSCANNABLE_BYTES.search(text.encode()) is not None
     assert found == any(f'"{key}"' in text for key in keys)
 
 
