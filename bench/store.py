@@ -23,7 +23,18 @@ import uvloop
 from bench.processes import redis_server
 from gateway.errors import Rule
 from gateway.limits.redis import RedisStore
-from gateway.limits.redis_code import NOTHING, Script, admission, charged, closing, keys_of, plans_of
+from gateway.limits.redis_code import (
+    NOTHING,
+    Keys,
+    Plans,
+    Script,
+    admission,
+    charged,
+    closing,
+    form_of,
+    keys_of,
+    plans_of,
+)
 from gateway.limits.scopes import Charge, Claim, Lease, Limit, Scope, Unit, Window
 from gateway.limits.settler import Settler
 from gateway.telemetry.tasks import Background
@@ -91,7 +102,7 @@ async def theirs(url: str) -> Side:
     async def pair(name: str) -> None:
         call: Any = client.evalsha
         claim = Claim(name, "theirs", SCOPES, 900, 1000)
-        admit = words(admission(keys, claim, plans, b"", "epoch", NOTHING)[1])
+        admit = words(admitting(keys, scripts[0], plans, claim, now))
         await call(shas[0], int(admit[0]), *admit[1:])
         lease = Lease(claim, (), epoch="epoch")
         settle = words(closing(keys, lease, plans, charged(Charge(500, 600)), b"", NOTHING)[1])
@@ -101,6 +112,12 @@ async def theirs(url: str) -> Side:
         """Every call was waited for."""
 
     return pair, drained, client.aclose
+
+
+def admitting(keys: Keys, script: Script, plans: Plans, claim: Claim, now: int) -> bytes:
+    """The arguments of an admission."""
+    request = claim.request_id.encode()
+    return admission(form_of(keys, script, plans, claim, len(request), now), claim, request, b"", b"epoch")
 
 
 def words(encoded: bytes) -> list[bytes]:
@@ -117,11 +134,11 @@ def words(encoded: bytes) -> list[bytes]:
 def unpacking() -> float:
     """CPU seconds that `theirs` spends per pair on what redis-py's user would not do: encoding, and taking it apart."""
     keys, now = keys_of("theirs"), int(time.time() * 1e6)
-    plans = plans_of(keys, SCOPES, now)
+    plans, script = plans_of(keys, SCOPES, now), Script.load("admit.lua")
     before = time.process_time()
     for number in range(2000):
         claim = Claim(str(number), "theirs", SCOPES, 900, 1000)
-        words(admission(keys, claim, plans, b"", "epoch", NOTHING)[1])
+        words(admitting(keys, script, plans, claim, now))
         words(closing(keys, Lease(claim, (), epoch="epoch"), plans, charged(Charge(500, 600)), b"", NOTHING)[1])
     return (time.process_time() - before) / 2000
 

@@ -22,17 +22,16 @@ from gateway.limits.exceptions import Exemption
 from gateway.limits.ledger import LEASE, GivenUp
 from gateway.limits.redis_books import days_from, excepting, growing, is_listed, refused_growth, rows_of
 from gateway.limits.redis_code import (
-    NOTHING,
     TENANTS,
+    Form,
     Keys,
-    Plans,
     Script,
     admission,
     command,
     expiring,
+    form_of,
     keys_of,
     plans_of,
-    row_in,
 )
 from gateway.limits.redis_dial import Dial, Secret
 from gateway.limits.redis_nodes import servers_of, slot_of
@@ -40,7 +39,7 @@ from gateway.limits.redis_pipe import Lost, ReplyError
 from gateway.limits.redis_settle import NOSCRIPT, Settling
 from gateway.limits.redis_url import Tls, parse
 from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
-from gateway.limits.standing import Standing
+from gateway.limits.standing import Shown, Standing
 from gateway.limits.usage import Row
 from gateway.limits.windows import MICRO
 from gateway.telemetry.tasks import Background
@@ -49,8 +48,9 @@ if TYPE_CHECKING:
     from gateway.ports import Clock
 
 OPEN, ALIVE = b"q:open", b"q:alive"
-REGISTER = 20.0  # seconds after which a process tells again that it admits for a tenant
+REGISTER = 20 * MICRO  # µs after which a process tells again that it admits for a tenant
 FORGET = 3600.0  # seconds after which a tenant without leases is no longer visited
+FORMS = 5_000  # kept at once: of each 1 KB
 BATCH = 256  # expired leases of one tenant in one step of a sweep
 DEAD = 15.0  # seconds without a sweep after which a process no longer counts
 # A tenant leaves the index only if no process told of it since it was looked at.
@@ -84,44 +84,88 @@ class RedisStore:
         self._skew = 0  # µs that Redis' clock is ahead of ours
         dial = Dial(parse(url), password=password, sentinel_password=sentinel_password, tls=tls)
         self._servers = servers_of(dial, call_seconds, background)
+        self._pipe = self._servers.pipe
         self._admit = Script.load("admit.lua")
         self._settling = Settling(self._servers, self._of, self._given, self._now, self._learn)
         self._settle = self._settling.script
         self._grow, self._except = Script.load("grow.lua"), Script.load("except.lua")
-        self._me = secrets.token_hex(8)
+        self._me = secrets.token_hex(8).encode()
         self._tenants: dict[str, Keys] = {}
-        self._told: dict[str, tuple[float, object]] = {}  # tenant → when it was put into the index, over which link
+        self._forms: dict[tuple[str, int, str, str, int], Form] = {}  # tenant, identity of the scopes, row, zone, size
+        self._told: dict[str, tuple[int, object]] = {}  # tenant → when (µs) it was put into the index, over which link
         self._index, self._beats = slot_of(OPEN), slot_of(ALIVE)
         self._admissions = 0
         self.processes = 1
 
     async def admit(self, claim: Claim) -> Lease | Denial:
         """One round trip. A lost reply is asked for once more: the same request id counts once."""
-        tenant, life = claim.tenant, self._servers.life
+        tenant, now, pipe = claim.tenant, self._now(), self._pipe
+        request = claim.request_id.encode()
+        form = self._forms.get((tenant, id(claim.scopes), claim.row, claim.time_zone, len(request)))
         told = self._told.get(tenant)
-        if told is None or told[1] != life(self._index) or self._clock.monotonic() - told[0] >= REGISTER:
+        if (
+            form is None or not form.start <= now < form.end or told is None or not 0 <= now - told[0] < REGISTER
+            or pipe is None or (link := pipe.newest) is None or link.lost or told[1] != pipe.opened
+        ):  # fmt: skip
+            return await self._admit_anew(claim, request)
+        try:
+            reply = await link.send(admission(form, claim, request, self._given(), self._begin(), form.head))
+        except (Lost, ReplyError) as failure:
+            return await self._admit_anew(claim, request, failure)
+        if reply[0] != 1 or told[1] != pipe.opened:
+            self._learn(reply[1])
+            return await self._verdict(claim, form, reply, told) or await self._admit_anew(claim, request)
+        return Lease(claim, Standing(form.shown, reply[3:], reply[1]), form.labels, False, reply[2].decode())
+
+    async def _admit_anew(self, claim: Claim, request: bytes, failure: StoreFailure | None = None) -> Lease | Denial:
+        """With nothing of it known. `failure`: of the try before this one."""
+        tenant = claim.tenant
+        told = self._told.get(tenant)
+        if told is None or told[1] != self._servers.life(self._index) or not 0 <= self._now() - told[0] < REGISTER:
             told = await self._tell(tenant)
-        keys = self._of(tenant)
+        keys, script, begin = self._of(tenant), self._admit, self._begin()
         now = self._now()
-        # What the epoch becomes where there is none. Never the same twice: the store may come back empty at any time.
-        self._admissions += 1
-        begin = f"{self._me}-{self._admissions:x}"
         for _ in range(3):
-            plans = plans_of(keys, claim.scopes, now)
-            count, keyed = admission(keys, claim, plans, self._given(), begin, row_in(keys, claim, now))
-            reply = await self._ask_at_once(keys.slot, self._admit, count, keyed)
+            form = form_of(keys, script, plans_of(keys, claim.scopes, now), claim, len(request), now)
+            self._keep(claim, len(request), form)
+            keyed = admission(form, claim, request, self._given(), begin)
+            if isinstance(failure, Lost):
+                lost, failure = failure, None
+                reply = await self._ask_again(lost, keys.slot, script, form.count, keyed)
+            else:  # an error of the script: it has not run
+                reply = await self._ask(keys.slot, script, form.count, keyed)
             now = self._learn(reply[1])
-            match reply[0]:
-                case 1 | 2:
-                    if told[1] != life(self._index):  # the link that told of it is gone
-                        told = await self._tell(tenant)
-                    left = Standing(plans.shown, reply[3:], now)
-                    return Lease(claim, left, plans.labels, epoch=reply[2].decode())
-                case 0:
-                    return _denial(claim, plans, reply, now)
-                case 3:
-                    raise GivenUp
+            verdict = await self._verdict(claim, form, reply, told)
+            if verdict is not None:
+                return verdict
         raise StoreFailure("the store's clock jumps")
+
+    async def _verdict(
+        self, claim: Claim, form: Form, reply: list[Any], told: tuple[int, object]
+    ) -> Lease | Denial | None:
+        """What admit.lua said; None: a period is over."""
+        match reply[0]:
+            case 1 | 2:
+                if told[1] != self._servers.life(self._index):  # the link that told of it is gone
+                    await self._tell(claim.tenant)
+                return Lease(claim, Standing(form.shown, reply[3:], reply[1]), form.labels, False, reply[2].decode())
+            case 0:
+                return _denial(claim, form.shown, reply)
+            case 3:
+                raise GivenUp
+        return None
+
+    def _begin(self) -> bytes:
+        """What the epoch becomes where there is none; never the same twice, as the store may come back empty."""
+        self._admissions += 1
+        return b"%b-%x" % (self._me, self._admissions)
+
+    def _keep(self, claim: Claim, size: int, form: Form) -> None:
+        """For the next request that is like this one."""
+        if isinstance(claim.scopes, tuple):  # INVARIANT: what is found by identity is kept alive, and cannot change
+            if len(self._forms) >= FORMS:
+                self._forms.clear()
+            self._forms[claim.tenant, id(claim.scopes), claim.row, claim.time_zone, size] = form
 
     async def grow(self, lease: Lease, tokens: int, nano_usd: int) -> Denial | None:
         """One round trip."""
@@ -181,11 +225,12 @@ class RedisStore:
         claim = Claim("", tenant, tuple(scopes), 0, 0)
         for _ in range(3):
             plans = plans_of(keys, [*scopes], now)  # asked seldom, so not kept
-            count, keyed = admission(keys, claim, plans, self._given(), "", NOTHING, "standing")
-            reply = await self._ask(keys.slot, self._admit, count, keyed)
+            form = form_of(keys, self._admit, plans, claim, 0, now)
+            keyed = admission(form, claim, b"", self._given(), b"", mode=b"standing")
+            reply = await self._ask(keys.slot, self._admit, form.count, keyed)
             now = self._learn(reply[1])
             if reply[0] == 4:
-                return tuple(Standing(plans.shown, reply[2:], now))
+                return tuple(Standing(form.shown, reply[2:], now))
         raise StoreFailure("the store's clock jumps")
 
     async def usage(self, tenant: str, since: int) -> Sequence[Row]:
@@ -233,7 +278,7 @@ class RedisStore:
 
     async def close(self) -> None:
         with contextlib.suppress(StoreFailure):  # it will be found dead
-            await self._servers.call(self._beats, command(b"ZREM", ALIVE, self._me.encode()))
+            await self._servers.call(self._beats, command(b"ZREM", ALIVE, self._me))
         await self._servers.close()
 
     async def _ask(self, slot: int, script: Script, count: int, keyed: bytes) -> Any:
@@ -253,22 +298,10 @@ class RedisStore:
             raise error
         return await self._servers.call(slot, script.eval(count, keyed))
 
-    async def _ask_at_once(self, slot: int, script: Script, count: int, keyed: bytes) -> Any:
-        """The same, nearly always with nothing between the script and who waits for it."""
-        reply = self._servers.send(slot, script.evalsha(count, keyed))
-        if reply is None:
-            return await self._ask(slot, script, count, keyed)
-        try:
-            return await reply
-        except Lost as lost:
-            return await self._ask_again(lost, slot, script, count, keyed)
-        except ReplyError:  # it has not run; whoever asks again sees to what that means
-            return await self._ask(slot, script, count, keyed)
-
-    async def _tell(self, tenant: str) -> tuple[float, object]:
+    async def _tell(self, tenant: str) -> tuple[int, object]:
         """Put the tenant into the index before it can have a lease there."""
-        now = self._clock.monotonic()
-        score = b"%.3f" % (self._now() / MICRO)
+        now = self._now()
+        score = b"%.3f" % (now / MICRO)
         await self._servers.call(self._index, command(b"ZADD", OPEN, score, tenant.encode()))
         told = self._told[tenant] = (now, self._servers.life(self._index))
         return told
@@ -277,7 +310,7 @@ class RedisStore:
         """Say that this process lives, and count those that do."""
         now = self._now() / MICRO
         calls = (
-            command(b"ZADD", ALIVE, b"%.3f" % now, self._me.encode()),
+            command(b"ZADD", ALIVE, b"%.3f" % now, self._me),
             command(b"ZREMRANGEBYSCORE", ALIVE, b"-inf", b"(%.3f" % (now - DEAD)),
             command(b"ZCARD", ALIVE),
         )
@@ -353,9 +386,9 @@ class RedisStore:
         return now
 
 
-def _denial(claim: Claim, plans: Plans, reply: list[int], now: int) -> Denial:
-    _, _, scope, limit, current, reserved, wanted, wait, never = reply[:9]
-    left = tuple(Standing(plans.shown, reply[9:], now))
+def _denial(claim: Claim, shown: Shown, reply: list[int]) -> Denial:
+    _, now, scope, limit, current, reserved, wanted, wait, never = reply[:9]
+    left = tuple(Standing(shown, reply[9:], now))
     at = sum(len(one.limits) for one in claim.scopes[: scope - 1]) + limit - 1
     return Denial(
         claim.scopes[scope - 1], left[at].limit, current, wanted, None if wait < 0 else wait / MICRO, never == 1,

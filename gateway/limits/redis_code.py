@@ -50,10 +50,14 @@ class Script:
 
     def evalsha(self, count: int, keyed: bytes) -> bytes:
         """By its digest. `keyed`: the encoded number of keys, keys and arguments; `count`: how many those are."""
+        return self.head(count) + keyed
+
+    def head(self, count: int) -> bytes:
+        """What stands before `keyed`."""
         head = self.heads.get(count)
         if head is None:
             head = self.heads[count] = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % (count + 2, self.sha)
-        return head + keyed
+        return head
 
     def eval(self, count: int, keyed: bytes) -> bytes:
         """Whole, for a server that has not seen it."""
@@ -92,8 +96,26 @@ class Plans:
     end: int
     before: bytes
     after: bytes
-    text: str  # `after` as text
     packed: bytes
+    labels: tuple[tuple[str, ...], ...]
+    shown: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An admission but for what is the request's own: what stands before the key of its tombstone, between that and
+    its id, and behind its numbers. It holds from `start` to `end`, µs. `head` and `count`: the command, and how many
+    arguments it has behind the script's name."""
+
+    scopes: Sequence[Scope]
+    slot: int
+    start: int
+    end: int
+    count: int
+    head: bytes
+    before: bytes
+    between: bytes
+    after: bytes
     labels: tuple[tuple[str, ...], ...]
     shown: Shown
 
@@ -107,7 +129,6 @@ class Keys:
     before: bytes
     epoch: bytes
     nobody: bytes  # the tombstone of no request, where the scripts for one have its own
-    text: str  # `prefix` as text
     plans: dict[str, Plan] = field(default_factory=dict)  # by scope
     joined: dict[int, Plans] = field(default_factory=dict)  # by the identity of a request's scopes
     rows: dict[tuple[str, str], tuple[int, int, bytes]] = field(default_factory=dict)  # from, to, encoded
@@ -125,7 +146,7 @@ def plans_of(keys: Keys, scopes: Sequence[Scope], now: int) -> Plans:
     found = Plans(
         scopes, len(plans), max([plan.start for plan in plans], default=0),
         min([plan.end for plan in plans], default=FOREVER), bulk(count) + keys.before,
-        after, after.decode(), b"".join([plan.packed for plan in plans]),
+        after, b"".join([plan.packed for plan in plans]),
         tuple([plan.labels for plan in plans]), shown(scopes, [end for plan in plans for end in plan.ends]),
     )  # fmt: skip
     if isinstance(scopes, tuple):  # INVARIANT: what is found by identity is kept alive, and cannot change
@@ -147,8 +168,13 @@ def _plan(keys: Keys, scope: Scope, now: int) -> Plan:
 
 def row_in(keys: Keys, claim: Claim, now: int) -> bytes:
     """A claim's usage row for the scripts, encoded: the key of its day, and its name; empty where it has none."""
+    return _row(keys, claim, now)[2]
+
+
+def _row(keys: Keys, claim: Claim, now: int) -> tuple[int, int, bytes]:
+    """The same, and from when to when it is so, in µs."""
     if not claim.row:
-        return NOTHING
+        return 0, FOREVER, NOTHING
     asked = claim.row, claim.time_zone
     found = keys.rows.get(asked)
     if found is None or not found[0] <= now < found[1]:
@@ -158,7 +184,7 @@ def row_in(keys: Keys, claim: Claim, now: int) -> bytes:
         # Texts: cmsgpack knows no bin.
         packed = msgspec.msgpack.encode((f"{keys.prefix.decode()}u:{day.label}", claim.row))
         found = keys.rows[asked] = day.start, day.end, bulk(packed)
-    return found[2]
+    return found
 
 
 def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
@@ -192,22 +218,32 @@ def encode(prefix: bytes, scope: Scope, now: int) -> Plan:
     return Plan(scope.limits, scope.time_zone, start, end, key, packed, ends, labels)
 
 
+def form_of(keys: Keys, script: Script, plans: Plans, claim: Claim, size: int, now: int) -> Form:
+    """What is the same at `now` for every admission with these scopes, this row and a request id of `size` bytes."""
+    start, end, row = _row(keys, claim, now)
+    count = 15 + 2 * plans.count
+    request = b"$%d\r\n" % size
+    return Form(
+        plans.scopes, keys.slot, max(plans.start, start), min(plans.end, end), count, script.head(count),
+        b"%b$%d\r\n%bt:" % (plans.before, len(keys.prefix) + 2 + size, keys.prefix),
+        b"\r\n" + plans.after + request, row + plans.packed, plans.labels, plans.shown,
+    )  # fmt: skip
+
+
 def admission(
-    keys: Keys, claim: Claim, plans: Plans, given: bytes, begin: str, row: bytes, mode: str = "admit"
-) -> tuple[int, bytes]:
-    """Arguments of admit.lua behind its name, and how many there are. `given`: the time, where it is not Redis' own;
-    `row` as `row_in` gives it."""
-    request = claim.request_id
-    size = len(request) if request.isascii() else len(request.encode())
-    amounts = first = _amounts(claim.tokens, claim.nano_usd)
+    form: Form, claim: Claim, request: bytes, given: bytes, begin: bytes, head: bytes = b"", mode: bytes = b"admit"
+) -> bytes:
+    """Arguments of admit.lua behind its name, and before them `head`. `given`: the time, where it is not Redis' own."""
+    tokens, nano_usd = claim.tokens, claim.nano_usd
+    first, first_usd = tokens, nano_usd
     if claim.first_tokens is not None or claim.first_nano_usd is not None:
-        first = _amounts(*claim.first())
-    time = given.decode() if given else ""
-    own = (
-        f"${len(keys.prefix) + 2 + size}\r\n{keys.text}t:{request}\r\n{plans.text}${size}\r\n{request}\r\n{amounts}"
-        f"{_LEASE}${len(time)}\r\n{time}\r\n${len(begin)}\r\n{begin}\r\n${len(mode)}\r\n{mode}\r\n{first}"
-    )
-    return 15 + 2 * plans.count, b"".join((plans.before, own.encode(), row, plans.packed))
+        first, first_usd = claim.first()
+    if not 0 <= tokens | nano_usd | first | first_usd <= LARGEST:
+        tokens, nano_usd, first, first_usd = cut(tokens), cut(nano_usd), cut(first), cut(first_usd)
+    own = _ADMITTING % (
+        tokens, nano_usd, len(given), given, len(begin), begin, len(mode), mode, first, first_usd
+    )  # fmt: skip
+    return b"".join((head, form.before, request, form.between, request, own, form.after))
 
 
 def closing(
@@ -257,18 +293,10 @@ def renewing(keys: Keys, request_ids: Sequence[str], given: bytes) -> tuple[int,
     return 6, b"".join((bulk(b"2"), bulk(keys.prefix + b"lz"), keys.nobody, bulk(given), LEASE_MICROS, packed))
 
 
-def _amounts(tokens: int, nano_usd: int) -> str:
-    """Both as arguments in RESP, cut."""
-    if not 0 <= tokens <= LARGEST or not 0 <= nano_usd <= LARGEST:
-        tokens, nano_usd = cut(tokens), cut(nano_usd)
-    one, other = str(tokens), str(nano_usd)
-    return f"${len(one)}\r\n{one}\r\n${len(other)}\r\n{other}\r\n"
-
-
 def charged(charge: Charge) -> tuple[int, int, int]:
     """Tokens, nano-USD and requests, as settle.lua takes them."""
     tokens, nano_usd, requests = charge.tokens, charge.nano_usd, charge.requests
-    if 0 <= tokens <= LARGEST and 0 <= nano_usd <= LARGEST and 0 <= requests <= LARGEST:  # as they nearly always are
+    if 0 <= tokens | nano_usd | requests <= LARGEST:  # as they nearly always are: LARGEST is all ones
         return tokens, nano_usd, requests
     return cut(tokens), cut(nano_usd), cut(requests)
 
@@ -284,7 +312,7 @@ def keys_of(tenant: str, slot_of: Callable[[bytes], int] = lambda _: 0) -> Keys:
     """The hash tag holds a tenant's name percent-encoded, so that no name can leave it."""
     prefix = b"q:{" + quote(tenant, safe="").encode() + b"}:"
     before = bulk(prefix + b"lz") + bulk(prefix + b"lh")
-    return Keys(slot_of(prefix), prefix, before, bulk(prefix + b"e"), bulk(prefix + b"t:"), prefix.decode())
+    return Keys(slot_of(prefix), prefix, before, bulk(prefix + b"e"), bulk(prefix + b"t:"))
 
 
 LEASE_MICROS = bulk(b"%d" % LEASE)
@@ -294,5 +322,8 @@ _KEPT = bulk(b"%d" % (TOMBSTONE // MICRO)) + bulk(b"%d" % (CANCELLED // MICRO))
 _ARGUMENT = b"$%d\r\n%b\r\n"
 _THREE = 3 * _ARGUMENT
 _OWN = b"$%d\r\n%bt:%b\r\n%b" + _ARGUMENT  # tombstone, epoch and scopes; request id
-_LEASE = LEASE_MICROS.decode()
+# Of an admission: request id's end; tokens, nano-USD, the lease's length, the time, the epoch to begin with, the mode,
+# and what sliced limits hold at first. Amounts have as many digits as the largest, so that nobody counts them.
+_AMOUNTS = 2 * b"$16\r\n%016d\r\n"
+_ADMITTING = b"\r\n" + _AMOUNTS + LEASE_MICROS + 3 * _ARGUMENT + _AMOUNTS
 _CLOSING = _OWN + 4 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b"

@@ -28,6 +28,10 @@ ASKING = b"*1\r\n$6\r\nASKING\r\n"
 class Servers(Protocol):
     """Takes encoded commands to where their slot is served."""
 
+    @property
+    def pipe(self) -> Pipe | None:
+        """The way to all slots, where there is only one."""
+
     async def call(self, slot: int, encoded: bytes) -> Any:
         """The reply. Raises StoreFailure; Lost where the command may have run."""
 
@@ -64,36 +68,36 @@ class Single:
 
     def __init__(self, dial: Dial, seconds: float, background: Background) -> None:
         self._line = Line(dial.to_master)
-        self._pipe = Pipe(self._line.connect, seconds, background)
+        self.pipe = Pipe(self._line.connect, seconds, background)
 
     async def call(self, slot: int, encoded: bytes) -> Any:
         try:
-            return await self._pipe.call(encoded)
+            return await self.pipe.call(encoded)
         except ReplyError as error:
             if error.code in _WRONG_END:
-                self._pipe.drop()
+                self.pipe.drop()
             raise
 
     def send(self, slot: int, encoded: bytes) -> asyncio.Future[Any] | None:
-        return self._pipe.send(encoded)
+        return self.pipe.send(encoded)
 
     async def call_all(self, calls: Sequence[tuple[int, bytes]]) -> list[Any]:
         try:
-            replies = await self._pipe.call_all([encoded for _, encoded in calls])
+            replies = await self.pipe.call_all([encoded for _, encoded in calls])
         except StoreFailure as failure:
             return [failure] * len(calls)
         if any(isinstance(reply, ReplyError) and reply.code in _WRONG_END for reply in replies):
-            self._pipe.drop()
+            self.pipe.drop()
         return replies
 
     def life(self, slot: int) -> object:
-        return self._pipe.opened
+        return self.pipe.opened
 
     def part(self, slot: int) -> str:
         return ""
 
     async def close(self) -> None:
-        await self._pipe.close()
+        await self.pipe.close()
         await self._line.close()
 
 
@@ -111,6 +115,8 @@ class _Node:
 
 class Cluster:
     """Nodes by their hosts, and the map of slots."""
+
+    pipe = None
 
     def __init__(self, dial: Dial, seconds: float, background: Background) -> None:
         self._dial, self._seconds, self._background = dial, seconds, background

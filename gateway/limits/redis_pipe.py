@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import hiredis
 
@@ -74,20 +75,14 @@ Waiting = asyncio.Future[Any] | Replies
 
 
 class Flight:
-    """Commands that left in one write, and who waits for their replies. `late`: how often they were found late; the
-    first time they get one more chance."""
+    """Commands that left in one write: when their replies are due, and how many commands had been written with them.
+    `late`: how often they were found late; the first time they get one more chance."""
 
-    __slots__ = ("answered", "deadline", "late", "waiting")
+    __slots__ = ("deadline", "late", "written")
 
-    def __init__(self, waiting: list[Waiting], deadline: float) -> None:
-        self.waiting, self.deadline = waiting, deadline
-        self.answered = 0
+    def __init__(self, written: int, deadline: float) -> None:
+        self.written, self.deadline = written, deadline
         self.late = 0
-
-    def fail(self, failure: StoreFailure) -> None:
-        for one in self.waiting[self.answered :]:
-            if not one.done():
-                one.set_exception(failure)
 
 
 class Link(asyncio.Protocol):
@@ -100,12 +95,14 @@ class Link(asyncio.Protocol):
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
+        self._future, self._call_soon = self._loop.create_future, self._loop.call_soon
         self._seconds = seconds
         self._reader = hiredis.Reader()
-        self._flights: deque[Flight] = deque()
+        self._asked: deque[Waiting] = deque()  # who waits for the reply to a command that was written, in their order
+        self._written = 0  # commands so far
+        self._flights: deque[Flight] = deque()  # of those who wait
         self._out: list[bytes] = []
         self._next: list[Waiting] = []  # who waits for what is in `_out`
-        self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.WriteTransport | None = None
         self.lost = False
@@ -117,50 +114,50 @@ class Link(asyncio.Protocol):
 
     def send(self, encoded: bytes) -> asyncio.Future[Any]:
         """Queue a command; the reply comes by the future. Raises StoreFailure where it cannot even be queued."""
-        self._check(1)
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._out.append(encoded)
+        out = self._out
+        if self.lost or len(self._asked) + len(out) >= WAITING:
+            self._refuse()
+        if not out:
+            self._call_soon(self._flush)
+        out.append(encoded)
+        future: asyncio.Future[Any] = self._future()
         self._next.append(future)
         return future
 
     def send_all(self, encoded: Sequence[bytes]) -> asyncio.Future[list[Any]]:
         """Queue several; a reply or a ReplyError of each comes by the one future. Raises StoreFailure, as above."""
-        self._check(len(encoded))
+        if self.lost or len(self._asked) + len(self._out) >= WAITING:
+            self._refuse()
+        if not self._out:
+            self._call_soon(self._flush)
         replies = Replies(self._loop, len(encoded))
         self._out += encoded
         self._next += [replies] * len(encoded)
         return replies.whole
 
-    def _check(self, count: int) -> None:
+    def _refuse(self) -> NoReturn:
         if self.lost:
             raise Lost("no connection")
-        if self._waiting >= WAITING:
-            raise StoreFailure("too many calls wait for the store")
-        self._waiting += count
-        if not self._out:
-            self._loop.call_soon(self._flush)
+        raise StoreFailure("too many calls wait for the store")
 
     def _flush(self) -> None:
         if self.lost or self._transport is None:
             return
         out, self._out = self._out, []
-        waiting, self._next = self._next, []
-        self._flights.append(Flight(waiting, monotonic() + self._seconds))
+        self._asked += self._next
+        self._next = []
+        self._written += len(out)
+        self._flights.append(Flight(self._written, monotonic() + self._seconds))
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._late)
         self._transport.write(b"".join(out))
 
     def data_received(self, data: bytes) -> None:
-        flights, gets = self._flights, self._reader.gets
+        next_one, gets = self._asked.popleft, self._reader.gets
         try:
             self._reader.feed(data)
             while (reply := gets()) is not False:
-                flight = flights[0]
-                one = flight.waiting[flight.answered]
-                flight.answered += 1
-                if flight.answered == len(flight.waiting):
-                    flights.popleft()
-                    self._waiting -= flight.answered
+                one = next_one()
                 if one.done():
                     continue
                 if isinstance(reply, hiredis.ReplyError):
@@ -169,6 +166,9 @@ class Link(asyncio.Protocol):
                     one.set_result(reply)
         except (hiredis.ProtocolError, IndexError):  # what came is not an answer to anything we asked
             self.drop()
+        flights, answered = self._flights, self._written - len(self._asked)
+        while flights and flights[0].written <= answered:
+            flights.popleft()
 
     def _late(self) -> None:
         """Fail what is late and has had its second chance."""
@@ -185,7 +185,9 @@ class Link(asyncio.Protocol):
             if flight.late == 1:
                 wait = GRACE
             elif flight.late == 2:
-                flight.fail(StoreFailure(f"no reply within {self._seconds * 1000:.0f} ms"))
+                answered = self._written - len(self._asked)
+                late = islice(self._asked, flight.written - answered)
+                _fail(late, StoreFailure(f"no reply within {self._seconds * 1000:.0f} ms"))
         if silent:
             self.drop()
         else:
@@ -205,11 +207,17 @@ class Link(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        flights, self._flights = self._flights, deque()
-        flights.append(Flight(self._next, 0.0))
+        waiting = [*self._asked, *self._next]
+        self._flights.clear()
+        self._asked.clear()
         self._next, self._out = [], []
-        for flight in flights:
-            flight.fail(Lost("the connection broke"))
+        _fail(waiting, Lost("the connection broke"))
+
+
+def _fail(waiting: Iterable[Waiting], failure: StoreFailure) -> None:
+    for one in waiting:
+        if not one.done():
+            one.set_exception(failure)
 
 
 class Pipe:
@@ -220,7 +228,7 @@ class Pipe:
         self._connect = connect
         self._seconds = seconds
         self._background = background
-        self._link: Link | None = None
+        self.newest: Link | None = None  # it may be lost
         self._opening: asyncio.Task[None] | None = None
         self._not_before = 0.0
         self._failure = "no connection"
@@ -232,7 +240,7 @@ class Pipe:
 
     def send(self, encoded: bytes) -> asyncio.Future[Any] | None:
         """Send a command over the link of this moment; None where there is none. Raises StoreFailure."""
-        link = self._link
+        link = self.newest
         return None if link is None or link.lost else link.send(encoded)
 
     async def call_all(self, encoded: Sequence[bytes]) -> list[Any]:
@@ -241,13 +249,13 @@ class Pipe:
 
     async def link(self) -> Link:
         """The link of this moment, to send several commands over. Raises StoreFailure."""
-        link = self._link
+        link = self.newest
         return await self._open() if link is None or link.lost else link
 
     def drop(self) -> None:
         """Give the connection up: the other end is not what it was."""
-        if self._link is not None:
-            self._link.drop()
+        if self.newest is not None:
+            self.newest.drop()
 
     async def close(self) -> None:
         if self._opening is not None:
@@ -267,7 +275,7 @@ class Pipe:
         done, _ = await asyncio.wait({self._opening}, timeout=self._seconds)
         if not done:
             raise StoreFailure(f"no connection within {self._seconds * 1000:.0f} ms")
-        link = self._link
+        link = self.newest
         if link is None or link.lost:
             raise StoreFailure(self._failure)
         return link
@@ -277,7 +285,7 @@ class Pipe:
             transport = await self._connect()
             link = Link(self._seconds)
             link.over(transport)
-            self._link = link
+            self.newest = link
             self.opened += 1
         except StoreFailure as failure:
             self._failure = failure.detail

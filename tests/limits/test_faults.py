@@ -222,7 +222,7 @@ async def test_a_connection_that_stays_silent_is_given_up(own_redis: Any, backgr
     for _ in range(200):
         with pytest.raises(StoreFailure):
             await store.ping()
-        link = servers._pipe._link
+        link = servers.pipe.newest
         if link is None or link.lost:
             break
         await asyncio.sleep(0.02)

@@ -14,6 +14,7 @@ from gateway.limits.redis_code import (
     charged,
     closing,
     closing_all,
+    form_of,
     keys_of,
     plans_of,
     renewing,
@@ -42,6 +43,10 @@ def counted(amount: int) -> bytes:
     return b"%d" % min(max(0, amount), LARGEST)
 
 
+def padded(amount: int) -> bytes:
+    return counted(amount).rjust(16, b"0")
+
+
 @given(TEXTS, TEXTS, TEXTS, AMOUNTS, AMOUNTS, some.none() | AMOUNTS, some.sampled_from((b"", b"12345")))
 def test_an_admission(
     request: str, tenant: str, name: str, tokens: int, nano_usd: int, first: int | None, given: bytes
@@ -51,16 +56,18 @@ def test_an_admission(
         claim(request, *scopes, tokens=tokens, nano_usd=nano_usd), first_tokens=first, row="k|t||m"
     )
     keys = keys_of(tenant)
-    plans, row = plans_of(keys, wanted.scopes, NOW), row_in(keys, wanted, NOW)
-    said = read(*admission(keys, wanted, plans, given, "life-1", row))
+    form = form_of(keys, SCRIPT, plans_of(keys, wanted.scopes, NOW), wanted, len(request.encode()), NOW)
+    keyed = admission(form, wanted, request.encode(), given, b"life-1")
+    assert admission(form, wanted, request.encode(), given, b"life-1", form.head) == SCRIPT.evalsha(form.count, keyed)
+    said = read(form.count, keyed)
     scope_keys = [keys.prefix + b"s:" + one.id.encode() for one in scopes]
     assert said[:7] == [
         b"6", keys.prefix + b"lz", keys.prefix + b"lh", keys.prefix + b"t:" + request.encode(), keys.prefix + b"e",
         *scope_keys,
     ]  # fmt: skip
     assert said[7:16] == [
-        request.encode(), counted(tokens), counted(nano_usd), b"%d" % LEASE, given, b"life-1", b"admit",
-        counted(tokens if first is None else first), counted(nano_usd),
+        request.encode(), padded(tokens), padded(nano_usd), b"%d" % LEASE, given, b"life-1", b"admit",
+        padded(tokens if first is None else first), padded(nano_usd),
     ]  # fmt: skip
     assert msgpack.decode(said[16]) == [f"{keys.prefix.decode()}u:20261130", "k|t||m"]
     assert [msgpack.decode(one)[3][0][2] for one in said[17:]] == [5, 7]
