@@ -217,7 +217,7 @@ class Gateway:
             settings.url, clock=clock, background=self._background, password=password,
             sentinel_password=sentinel_password, tls=settings.tls.files(), call_seconds=settings.call_seconds,
         )  # fmt: skip
-        return store, guard(store, processes=lambda: store.processes, part=store.part)
+        return store, guard(store, processes=lambda: store.processes, part=store.part if store.divided else None)
 
     def _open_counter(self) -> TiktokenCounter | None:
         ranks = self._settings.tokens.ranks

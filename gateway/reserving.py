@@ -19,10 +19,12 @@ from gateway.limits.worst_case import worst_case
 from gateway.policy.permit import Permit, decision_id
 
 if TYPE_CHECKING:
+    from gateway.policy.compiled import Price
     from gateway.ports import LimitStore, Settler
     from gateway.routing.plan import Attempt
     from gateway.tokens.counting import Counting
 
+_ALL: tuple[int | None, int | None] = (None, None)  # what limits that are not sliced hold at first
 TRIES = 3  # of a capped request, where others take at the same time what was still there
 
 
@@ -31,13 +33,22 @@ async def reserve(
     settler: Settler, now: float,
 ) -> Reservation | Refusal:  # fmt: skip
     """The reservation, or the limit that refuses. `now` in Unix seconds, for words. Raises StoreFailure."""
-    prices = [attempt.price for attempt in attempts]
     worst = await worst_case(permit, attempts, counting)
-    held = permit.bounds.at_line(stream=permit.ask.stream)
+    key, held = permit.principal.key, permit.bounds.at_line(stream=permit.ask.stream)
     counted, tries = worst.by != BOUND, TRIES
     while True:
-        line = Line(worst, prices) if held.sliced and worst.output_tokens else None
-        verdict = await _admit(_claim(request_id, permit, worst, line), store, settler)
+        line = Line(worst, _prices(attempts)) if held.sliced and worst.output_tokens else None
+        tokens, nano_usd = line.first() if line is not None else _ALL
+        claim = Claim(
+            request_id, key.tenant, permit.scopes, worst.tokens, worst.nano_usd, key.on_failure, tokens, nano_usd,
+            permit.row, key.time_zone,
+        )  # fmt: skip
+        try:
+            verdict = await store.admit(claim)
+        except BaseException:
+            # The reply is lost, the reservation may not be: give back what the store may hold under this request's id.
+            settler.settle(Lease(claim, ()), Charge(0, 0, requests=0))
+            raise
         if not isinstance(verdict, Denial):
             settler.opened(verdict)
             cap = worst.output_tokens // parts(permit) if held.capped and worst.output_tokens else None
@@ -49,7 +60,7 @@ async def reserve(
             smaller = sure if sure.tokens < worst.tokens else None  # it may fit after all
         if smaller is None:
             tries -= 1
-            smaller = fitting(verdict, worst, prices, capped=held.capped, parts=parts(permit))
+            smaller = fitting(verdict, worst, _prices(attempts), capped=held.capped, parts=parts(permit))
         if smaller is None or not tries:
             decision = decision_id(permit.policy, verdict.limit.rule)
             return denied(verdict, worst, decision, now=now, output=output_name(permit))
@@ -70,21 +81,5 @@ def unlimited(permit: Permit) -> Reservation | None:
     return reservation
 
 
-async def _admit(claim: Claim, store: LimitStore, settler: Settler) -> Lease | Denial:
-    """Ask the store. Raises StoreFailure."""
-    try:
-        return await store.admit(claim)
-    except BaseException:
-        # The reply is lost, the reservation may not be: give back what the store may hold under this request's id.
-        settler.settle(Lease(claim, ()), Charge(0, 0, requests=0))
-        raise
-
-
-def _claim(request_id: str, permit: Permit, worst: Estimate, line: Line | None) -> Claim:
-    key = permit.principal.key
-    first: tuple[int | None, int | None] = line.first() if line is not None else (None, None)
-    return Claim(
-        request_id, key.tenant, permit.scopes, worst.tokens, worst.nano_usd, on_failure=key.on_failure,
-        first_tokens=first[0], first_nano_usd=first[1],
-        row=permit.row, time_zone=key.time_zone,
-    )  # fmt: skip
+def _prices(attempts: Sequence[Attempt]) -> list[Price | None]:
+    return [attempt.price for attempt in attempts]

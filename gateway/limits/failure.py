@@ -49,16 +49,12 @@ class Part:
         self.outage: float | None = None  # when this one began
         self.ledgers: dict[str, Ledger] = {}  # by tenant: what was admitted here since then
         self.told: News = "back"  # what was last said of it
+        self.well = True  # whether a call that succeeds is nothing new
 
     @property
     def away(self) -> bool:
         """Whether the breaker is open."""
         return self.failures >= FAILURES
-
-    @property
-    def well(self) -> bool:
-        """Whether a call that succeeds is nothing new."""
-        return not self.failures and self.outage is None and self.told == "back"
 
     def left(self, now: float) -> float:
         """Seconds for which mode `bounded` still admits."""
@@ -72,6 +68,7 @@ class Part:
 
     def failed(self, now: float, before: int) -> None:
         """A call has failed that began after so many `failures`."""
+        self.well = False
         if self.failures == before:
             self.failures += 1
             if self.failures == FAILURES:
@@ -92,17 +89,19 @@ class Part:
 
 class Guarded:
     """The LimitStore port over another store. `processes` is the last known number of gateways that share it; `part`
-    names what fails together with a tenant's counters. `tell` is called when such a part goes or comes, once each."""
+    names what fails together with a tenant's counters, where that is not all of it. `tell` is called when such a part
+    goes or comes, once each."""
 
     def __init__(
         self, store: LimitStore, *, mode: OnFailure = "bounded", fraction: float = 0.1, seconds: float = 60.0,
-        processes: Callable[[], int] = lambda: 1, part: Callable[[str], str] = lambda _: WHOLE, clock: Clock,
+        processes: Callable[[], int] = lambda: 1, part: Callable[[str], str] | None = None, clock: Clock,
         tell: Callable[[News, str, Guarded], None] = lambda *_: None,
     ) -> None:  # fmt: skip
         self._store, self._clock = store, clock
         self._mode, self._fraction, self._seconds, self._processes = mode, fraction, seconds, processes
-        self._part_of = part
-        self._parts: dict[str, Part] = {}
+        self._whole = Part(seconds) if part is None else None
+        self._part_of = part if part is not None else lambda _: WHOLE
+        self._parts = {WHOLE: self._whole} if self._whole is not None else {}
         self._seen: dict[int, tuple[Sequence[Scope], Sequence[Remaining]]] = {}
         self._known: dict[tuple[str, str], int] = {}
         self._tell = tell
@@ -136,10 +135,10 @@ class Guarded:
 
     async def admit(self, claim: Claim) -> Lease | Denial:
         """Raises StoreFailure where the mode, or what it may still admit, says no."""
-        part = self._part(claim.tenant)
+        part = self._whole or self._part(claim.tenant)
         before = part.failures
         try:
-            if part.away:
+            if before >= FAILURES:
                 part.check(self._clock.monotonic())
             verdict = await self._store.admit(claim)
         except GivenUp:
@@ -149,7 +148,13 @@ class Guarded:
             return self._admit_locally(claim, part, failure)
         if not part.well:
             self._succeeded(part)
-        self._see(claim.scopes, verdict.remaining)
+        # Keep how limits stand, for the time when the store is away. Of requests with the same scopes the last word
+        # counts, and it is looked into only when it is needed.
+        seen, scopes = self._seen, claim.scopes
+        if len(seen) >= SEEN:
+            self._look()
+        seen.pop(id(scopes), None)  # what was seen last stands last
+        seen[id(scopes)] = scopes, verdict.remaining
         return verdict
 
     async def grow(self, lease: Lease, tokens: int, nano_usd: int) -> Denial | None:
@@ -172,6 +177,8 @@ class Guarded:
 
     async def settle_all(self, closed: Sequence[tuple[Lease, Charge]]) -> list[Sequence[Crossed] | StoreFailure]:
         """Likewise, each by itself."""
+        if self._whole is not None and not self.admitted_locally:
+            return await self._settle_in_part(closed)
         together: dict[str, list[int]] = {}
         parts: dict[str, str] = {}  # by tenant
         for at, (lease, charge) in enumerate(closed):
@@ -201,7 +208,7 @@ class Guarded:
         except StoreFailure as failure:
             return [failure] * len(closed)
         found = await self._store.settle_all(closed)
-        broken = [one for one in found if isinstance(one, StoreFailure)]
+        broken = [one for one in found if one and isinstance(one, StoreFailure)]
         if len(broken) < len(found):
             if not part.well:
                 self._succeeded(part)
@@ -294,14 +301,6 @@ class Guarded:
         self._succeeded(part)
         return result
 
-    def _see(self, scopes: Sequence[Scope], standing: Sequence[Remaining]) -> None:
-        """Keep how limits stand, for the time when the store is away. Of requests with the same scopes the last word
-        counts, and it is looked into only when it is needed."""
-        if len(self._seen) >= SEEN:
-            self._look()
-        self._seen.pop(id(scopes), None)  # what was seen last stands last
-        self._seen[id(scopes)] = scopes, standing
-
     def _look(self) -> None:
         """Know the rest of each budget that was seen."""
         for _, standing in self._seen.values():
@@ -320,6 +319,7 @@ class Guarded:
         part.succeeded(self._clock.monotonic())
         if part.told != "back":
             self._say()
+        part.well = True
 
     def _say(self) -> None:
         """Tell what has changed since the last time."""

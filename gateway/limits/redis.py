@@ -20,7 +20,7 @@ import structlog
 from gateway.errors import StoreFailure
 from gateway.limits.exceptions import Exemption
 from gateway.limits.ledger import LEASE, GivenUp
-from gateway.limits.redis_books import days_from, excepting, growing, is_listed, refused_growth, rows_of
+from gateway.limits.redis_books import days_from, excepting, growing, is_listed, refused, refused_growth, rows_of
 from gateway.limits.redis_code import (
     TENANTS,
     Form,
@@ -35,11 +35,11 @@ from gateway.limits.redis_code import (
 )
 from gateway.limits.redis_dial import Dial, Secret
 from gateway.limits.redis_nodes import servers_of, slot_of
-from gateway.limits.redis_pipe import Lost, ReplyError
+from gateway.limits.redis_pipe import Link, Lost, ReplyError
 from gateway.limits.redis_settle import NOSCRIPT, Settling
 from gateway.limits.redis_url import Tls, parse
 from gateway.limits.scopes import Charge, Claim, Crossed, Denial, Lease, Remaining, Scope
-from gateway.limits.standing import Shown, Standing
+from gateway.limits.standing import Standing
 from gateway.limits.usage import Row
 from gateway.limits.windows import MICRO
 from gateway.telemetry.tasks import Background
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 OPEN, ALIVE = b"q:open", b"q:alive"
 REGISTER = 20 * MICRO  # µs after which a process tells again that it admits for a tenant
 FORGET = 3600.0  # seconds after which a tenant without leases is no longer visited
-FORMS = 5_000  # kept at once: of each 1 KB
+USUAL = 5_000  # kinds of admissions of which it is kept how they are asked: of each 1 KB
 BATCH = 256  # expired leases of one tenant in one step of a sweep
 DEAD = 15.0  # seconds without a sweep after which a process no longer counts
 # A tenant leaves the index only if no process told of it since it was looked at.
@@ -91,7 +91,8 @@ class RedisStore:
         self._grow, self._except = Script.load("grow.lua"), Script.load("except.lua")
         self._me = secrets.token_hex(8).encode()
         self._tenants: dict[str, Keys] = {}
-        self._forms: dict[tuple[str, int, str, str, int], Form] = {}  # tenant, identity of the scopes, row, zone, size
+        # By tenant, identity of the scopes, row, zone, size of the id: from when till when, over what and how to ask.
+        self._usual: dict[tuple[str, int, str, str, int], tuple[int, int, Link, Form]] = {}
         self._told: dict[str, tuple[int, object]] = {}  # tenant → when (µs) it was put into the index, over which link
         self._index, self._beats = slot_of(OPEN), slot_of(ALIVE)
         self._admissions = 0
@@ -99,35 +100,39 @@ class RedisStore:
 
     async def admit(self, claim: Claim) -> Lease | Denial:
         """One round trip. A lost reply is asked for once more: the same request id counts once."""
-        tenant, now, pipe = claim.tenant, self._now(), self._pipe
+        now, given = self._now(), b""
+        if self._micros is not None:
+            given = self._given()
         request = claim.request_id.encode()
-        form = self._forms.get((tenant, id(claim.scopes), claim.row, claim.time_zone, len(request)))
-        told = self._told.get(tenant)
-        if (
-            form is None or not form.start <= now < form.end or told is None or not 0 <= now - told[0] < REGISTER
-            or pipe is None or (link := pipe.newest) is None or link.lost or told[1] != pipe.opened
-        ):  # fmt: skip
+        found = self._usual.get((claim.tenant, id(claim.scopes), claim.row, claim.time_zone, len(request)))
+        if found is None:
             return await self._admit_anew(claim, request)
+        start, end, link, form = found
+        if link.lost or not start <= now < end:
+            return await self._admit_anew(claim, request)
+        self._admissions = begin = self._admissions + 1
         try:
-            reply = await link.send(admission(form, claim, request, self._given(), self._begin(), form.head))
+            reply = await link.send(admission(form, claim, request, given, b"%b-%x" % (self._me, begin), form.head))
         except (Lost, ReplyError) as failure:
             return await self._admit_anew(claim, request, failure)
-        if reply[0] != 1 or told[1] != pipe.opened:
-            self._learn(reply[1])
-            return await self._verdict(claim, form, reply, told) or await self._admit_anew(claim, request)
-        return Lease(claim, Standing(form.shown, reply[3:], reply[1]), form.labels, False, reply[2].decode())
+        if reply[0] == 1 and not link.lost:
+            return Lease(claim, Standing(form.shown, reply[3:], reply[1]), form.labels, False, reply[2].decode())
+        self._learn(reply[1])
+        return await self._verdict(claim, form, reply) or await self._admit_anew(claim, request)
 
     async def _admit_anew(self, claim: Claim, request: bytes, failure: StoreFailure | None = None) -> Lease | Denial:
         """With nothing of it known. `failure`: of the try before this one."""
-        tenant = claim.tenant
+        tenant, script = claim.tenant, self._admit
         told = self._told.get(tenant)
         if told is None or told[1] != self._servers.life(self._index) or not 0 <= self._now() - told[0] < REGISTER:
             told = await self._tell(tenant)
-        keys, script, begin = self._of(tenant), self._admit, self._begin()
-        now = self._now()
+        keys, now = self._of(tenant), self._now()
+        # What the epoch becomes where there is none. Never the same twice: the store may come back empty at any time.
+        self._admissions += 1
+        begin = b"%b-%x" % (self._me, self._admissions)
         for _ in range(3):
             form = form_of(keys, script, plans_of(keys, claim.scopes, now), claim, len(request), now)
-            self._keep(claim, len(request), form)
+            self._keep(claim, len(request), form, told)
             keyed = admission(form, claim, request, self._given(), begin)
             if isinstance(failure, Lost):
                 lost, failure = failure, None
@@ -135,37 +140,36 @@ class RedisStore:
             else:  # an error of the script: it has not run
                 reply = await self._ask(keys.slot, script, form.count, keyed)
             now = self._learn(reply[1])
-            verdict = await self._verdict(claim, form, reply, told)
+            verdict = await self._verdict(claim, form, reply)
             if verdict is not None:
                 return verdict
         raise StoreFailure("the store's clock jumps")
 
-    async def _verdict(
-        self, claim: Claim, form: Form, reply: list[Any], told: tuple[int, object]
-    ) -> Lease | Denial | None:
+    async def _verdict(self, claim: Claim, form: Form, reply: list[Any]) -> Lease | Denial | None:
         """What admit.lua said; None: a period is over."""
         match reply[0]:
             case 1 | 2:
-                if told[1] != self._servers.life(self._index):  # the link that told of it is gone
+                told = self._told.get(claim.tenant)
+                if told is None or told[1] != self._servers.life(self._index):  # the link that told of it is gone
                     await self._tell(claim.tenant)
                 return Lease(claim, Standing(form.shown, reply[3:], reply[1]), form.labels, False, reply[2].decode())
             case 0:
-                return _denial(claim, form.shown, reply)
+                return refused(claim, form.shown, reply)
             case 3:
                 raise GivenUp
         return None
 
-    def _begin(self) -> bytes:
-        """What the epoch becomes where there is none; never the same twice, as the store may come back empty."""
-        self._admissions += 1
-        return b"%b-%x" % (self._me, self._admissions)
-
-    def _keep(self, claim: Claim, size: int, form: Form) -> None:
-        """For the next request that is like this one."""
-        if isinstance(claim.scopes, tuple):  # INVARIANT: what is found by identity is kept alive, and cannot change
-            if len(self._forms) >= FORMS:
-                self._forms.clear()
-            self._forms[claim.tenant, id(claim.scopes), claim.row, claim.time_zone, size] = form
+    def _keep(self, claim: Claim, size: int, form: Form, told: tuple[int, object]) -> None:
+        """Keep what the next request that is like this one is asked for by: until the tenant is told of again, over the
+        link of this moment. A Cluster has many, and a command that may be sent on from one to another."""
+        link = self._pipe.newest if self._pipe is not None else None
+        # INVARIANT: what is found by identity is kept alive, and cannot change
+        if link is None or told[1] != self._servers.life(self._index) or not isinstance(claim.scopes, tuple):
+            return
+        if len(self._usual) >= USUAL:
+            self._usual.clear()
+        start, end = max(form.start, told[0]), min(form.end, told[0] + REGISTER)
+        self._usual[claim.tenant, id(claim.scopes), claim.row, claim.time_zone, size] = start, end, link, form
 
     async def grow(self, lease: Lease, tokens: int, nano_usd: int) -> Denial | None:
         """One round trip."""
@@ -271,6 +275,11 @@ class RedisStore:
     async def command(self, name: bytes, key: bytes, *more: bytes) -> Any:
         """A command about one key, for what else is kept in this Redis. Raises StoreFailure."""
         return await self._servers.call(slot_of(key), command(name, key, *more))
+
+    @property
+    def divided(self) -> bool:
+        """Whether it has parts that can fail one by one."""
+        return self._pipe is None
 
     def part(self, tenant: str) -> str:
         """Names what fails together with this tenant's counters: "" unless the store is a Cluster."""
@@ -384,13 +393,3 @@ class RedisStore:
         if self._micros is None:
             self._skew = now - int(self._clock.now() * MICRO)
         return now
-
-
-def _denial(claim: Claim, shown: Shown, reply: list[int]) -> Denial:
-    _, now, scope, limit, current, reserved, wanted, wait, never = reply[:9]
-    left = tuple(Standing(shown, reply[9:], now))
-    at = sum(len(one.limits) for one in claim.scopes[: scope - 1]) + limit - 1
-    return Denial(
-        claim.scopes[scope - 1], left[at].limit, current, wanted, None if wait < 0 else wait / MICRO, never == 1,
-        left, reserved,
-    )  # fmt: skip

@@ -10,9 +10,21 @@ import msgspec
 
 from gateway.limits.exceptions import Exemption, lifted
 from gateway.limits.redis_code import KINDS, LEASE_MICROS, UNITS, Keys, bulk, cut
-from gateway.limits.scopes import Crossed, Denial, Lease, Limit, Scope, Window
+from gateway.limits.scopes import Claim, Crossed, Denial, Lease, Limit, Scope, Window
+from gateway.limits.standing import Shown, Standing
 from gateway.limits.usage import KEEP_DAYS, Row, row_of
 from gateway.limits.windows import MICRO, period
+
+
+def refused(claim: Claim, shown: Shown, reply: Sequence[Any]) -> Denial:
+    """What admit.lua said no to."""
+    _, now, scope, limit, current, reserved, wanted, wait, never = reply[:9]
+    left = tuple(Standing(shown, reply[9:], now))
+    at = sum(len(one.limits) for one in claim.scopes[: scope - 1]) + limit - 1
+    return Denial(
+        claim.scopes[scope - 1], left[at].limit, current, wanted, None if wait < 0 else wait / MICRO, never == 1,
+        left, reserved,
+    )  # fmt: skip
 
 
 def growing(keys: Keys, lease: Lease, tokens: int, nano_usd: int, given: bytes) -> tuple[int, bytes]:

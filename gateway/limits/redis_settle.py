@@ -27,7 +27,11 @@ AT_ONCE, FEW = 32, 4  # settlements, and how many may be together however many l
 RENEWED_AT_ONCE = 250  # of one call: less than a millisecond
 NOSCRIPT = "NOSCRIPT"  # a server that has not seen a script
 
+_ALONE = frozenset({"", UNCOUNTED})  # epochs of leases that no life of the store admitted
+
 Closed = tuple[Lease, Charge]
+Told = tuple[str, int, int, int]  # request id, tokens, nano-USD, requests
+Group = tuple[list[int], list[Sequence[Scope]], list[Told]]
 Said = Sequence[Crossed] | StoreFailure
 
 
@@ -99,41 +103,40 @@ class Settling:
 
     def _together(self, closed: Sequence[Closed]) -> tuple[list[Call], list[int]]:
         """The calls for those that go together, and the places of those of which that is known not to work."""
-        groups: dict[tuple[str, str], list[int]] = {}
+        groups: dict[tuple[str, str], Group] = {}
         alone: list[int] = []
-        for at, (lease, _) in enumerate(closed):
-            epoch = lease.epoch
-            if not epoch or lease.local or epoch == UNCOUNTED:
+        for at, (lease, charge) in enumerate(closed):
+            claim, epoch = lease.claim, lease.epoch
+            if epoch in _ALONE or lease.local:
                 alone.append(at)
                 continue
-            group = lease.claim.tenant, epoch
-            if group in groups:
-                groups[group].append(at)
-            else:
-                groups[group] = [at]
+            group = groups.get((claim.tenant, epoch))
+            if group is None:
+                group = groups[claim.tenant, epoch] = [], [], []
+            places, scopes, told = group
+            places.append(at)
+            scopes.append(claim.scopes)
+            told.append((claim.request_id, *charged(charge)))
         calls: list[Call] = []
-        for (tenant, epoch), places in groups.items():
-            if len(places) <= FEW:
-                calls.append(self._call(closed, tenant, epoch, places))
-                continue
-            most = _at_once([closed[at][0] for at in places])
-            calls += [
-                self._call(closed, tenant, epoch, places[start : start + most]) for start in range(0, len(places), most)
-            ]
+        for (tenant, epoch), group in groups.items():
+            calls += self._calls(tenant, epoch, *group)
         return calls, alone
 
-    def _call(self, closed: Sequence[Closed], tenant: str, epoch: str, places: list[int]) -> Call:
-        keys, now = self._keys_of(tenant), self._now()
-        scopes: dict[int, Sequence[Scope]] = {}
-        told: list[tuple[str, int, int, int]] = []
-        for at in places:
-            lease, charge = closed[at]
-            claim = lease.claim
-            scopes[id(claim.scopes)] = claim.scopes
-            told.append((claim.request_id, *charged(charge)))
-        plans: list[Plans] = [plans_of(keys, one, now) for one in scopes.values()]
-        count, keyed = closing_all(keys, plans, epoch, told, self._given())
-        return Call(keys.slot, self._all, count, keyed, places)
+    def _calls(
+        self, tenant: str, epoch: str, places: list[int], scopes: list[Sequence[Scope]], told: list[Told]
+    ) -> Sequence[Call]:
+        """Of leases of one tenant and one life of the store: their places, their scopes, and what is told of them."""
+        keys, now, given = self._keys_of(tenant), self._now(), self._given()
+        plans = _plans(keys, scopes, now)
+        most = FEW if len(places) <= FEW else _at_once(plans)
+        if len(places) <= most:
+            return (Call(keys.slot, self._all, *closing_all(keys, plans, epoch, told, given), places),)
+        calls: list[Call] = []
+        for start in range(0, len(places), most):
+            some = slice(start, start + most)
+            plans = _plans(keys, scopes[some], now)
+            calls.append(Call(keys.slot, self._all, *closing_all(keys, plans, epoch, told[some], given), places[some]))
+        return calls
 
     async def _settle_each(self, closed: Sequence[Closed]) -> list[Said]:
         """Each by a call of its own, which knows whatever a lease may have come to."""
@@ -208,10 +211,14 @@ class Settling:
         return crossed_of(self._keys_of(lease.claim.tenant), lease.claim.scopes, figures) if figures else ()
 
 
-def _at_once(leases: Sequence[Lease]) -> int:
-    """How many of them go in one call."""
-    scopes = {id(lease.claim.scopes): lease.claim.scopes for lease in leases}
-    most = max([sum([len(scope.limits) for scope in one]) for one in scopes.values()])
+def _plans(keys: Keys, scopes: list[Sequence[Scope]], now: int) -> list[Plans]:
+    """Of each of them once."""
+    return [plans_of(keys, one, now) for one in dict(zip(map(id, scopes), scopes, strict=True)).values()]
+
+
+def _at_once(plans: Sequence[Plans]) -> int:
+    """How many leases with such scopes go in one call."""
+    most = max([len(one.shown.limits) for one in plans])
     return max(FEW, min(AT_ONCE, COUNTED_AT_ONCE // max(1, most)))
 
 

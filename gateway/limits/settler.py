@@ -21,6 +21,7 @@ from gateway.errors import StoreFailure
 from gateway.limits.ledger import CANCELLED, TOMBSTONE
 from gateway.limits.rows import Waiting
 from gateway.limits.scopes import Account, Charge, Claim, Crossed, Lease
+from gateway.limits.standing import Standing
 from gateway.limits.warnings import Rates
 from gateway.limits.windows import MICRO
 
@@ -49,11 +50,15 @@ class Counts:
     swept: int = 0
 
 
+Closed = tuple[Lease, Charge]
+
+
 @dataclass(eq=False, slots=True)
 class _Due:
-    lease: Lease
-    charge: Charge
-    since: float  # monotonic seconds
+    """A settlement that the store did not take at first."""
+
+    closed: Closed
+    since: float  # monotonic seconds, of the first try
     tries: int = 0
 
 
@@ -68,7 +73,7 @@ class Settler:
         self._store, self._background, self._clock, self._draw = store, background, clock, draw
         self._crossed, self._rates = crossed, Rates()
         self._open: dict[str, tuple[float, Lease]] = {}
-        self._new: list[_Due] = []
+        self._new: list[Closed] = []
         self._again: list[tuple[float, int, _Due]] = []  # a heap, by the monotonic second of the next try
         self._rows = Waiting()
         self._number = 0
@@ -98,16 +103,21 @@ class Settler:
             ]
 
     def opened(self, lease: Lease) -> None:
-        self.start()
-        now = self._clock.monotonic()
-        self._open[lease.claim.request_id] = (now, lease)
-        for one in self._rates.crossed(lease.remaining, now):
-            self._tell(one, lease.claim)
+        if self._settling is None:
+            self.start()
+        now, standing = self._clock.monotonic(), lease.remaining
+        self._open[lease.claim.request_id] = now, lease
+        if not isinstance(standing, Standing) or standing.warned:
+            for one in self._rates.crossed(standing, now):
+                self._tell(one, lease.claim)
 
     def settle(self, lease: Lease, charge: Charge) -> None:
-        self.start()
+        if self._settling is None:
+            self.start()
         self._open.pop(lease.claim.request_id, None)
-        self._add(lease, charge)
+        if not self._new:
+            self._wake.set()
+        self._new.append((lease, charge))
 
     def add_up(self, account: Account, request_id: str, charge: Charge) -> None:
         """What a request came to that no limit holds: its row is told within a second, or at once when we close."""
@@ -119,13 +129,10 @@ class Settler:
                 asyncio.get_running_loop().call_later(ADDED_UP, self._tell_rows)
 
     def _tell_rows(self) -> None:
-        for lease, charge in self._rows.taken():
-            self._add(lease, charge)
-
-    def _add(self, lease: Lease, charge: Charge) -> None:
-        if not self._new:
-            self._wake.set()
-        self._new.append(_Due(lease, charge, self._clock.monotonic()))
+        for closed in self._rows.taken():
+            if not self._new:
+                self._wake.set()
+            self._new.append(closed)
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109  # at the end of it, it has work to do itself
         """Bring everything to the store, for at most `timeout` seconds; what is left then is counted as lost, logged,
@@ -140,8 +147,8 @@ class Settler:
             await asyncio.wait({self._settling}, timeout=timeout)
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
-        for due in (*self._new, *[due for _, _, due in self._again]):
-            self._lose(due)
+        for closed in (*self._new, *[due.closed for _, _, due in self._again]):
+            self._lose(*closed)
         self._new.clear()
         self._again.clear()
 
@@ -149,10 +156,11 @@ class Settler:
         while self._new or self._again or not self._closing:
             now = self._clock.monotonic()
             batch, self._new = self._new[:BATCH], self._new[BATCH:]
-            while self._again and self._again[0][0] <= now and len(batch) < BATCH:
-                batch.append(heapq.heappop(self._again)[2])
-            if batch:
-                await self._bring(batch)
+            again: list[_Due] = []
+            while self._again and self._again[0][0] <= now and len(batch) + len(again) < BATCH:
+                again.append(heapq.heappop(self._again)[2])
+            if batch or again:
+                await self._bring(batch, again, now)
                 continue
             self._wake.clear()
             if not self._again:
@@ -163,11 +171,12 @@ class Settler:
                 async with asyncio.timeout(max(0.0, self._again[0][0] - now)):
                     await self._wake.wait()
 
-    async def _bring(self, batch: list[_Due]) -> None:
+    async def _bring(self, new: list[Closed], again: list[_Due], now: float) -> None:
         """All that is due in one step, so that what many exchanges leave behind takes one task and one write."""
+        batch = new + [due.closed for due in again] if again else new
         self._flying = len(batch)
         try:
-            answers = await self._store.settle_all([(due.lease, due.charge) for due in batch])
+            answers = await self._store.settle_all(batch)
         except Exception as bug:
             # Whatever it is: one settlement that cannot be brought must not end the task that brings all others.
             log.exception("settling failed", error=type(bug).__name__)
@@ -177,13 +186,18 @@ class Settler:
             raise
         finally:
             self._flying = 0
-        for due, passed in zip(batch, answers, strict=True):
-            if isinstance(passed, StoreFailure):
-                self._try_again(due)
+        tried = {id(due.closed): due for due in again}
+        failed = 0
+        for closed, passed in zip(batch, answers, strict=True):
+            if not passed:  # as nearly always
                 continue
-            self.counts.settled += 1
+            if isinstance(passed, StoreFailure):
+                failed += 1
+                self._try_again(tried.get(id(closed)) or _Due(closed, now))
+                continue
             for one in passed:
-                self._tell(one, due.lease.claim)
+                self._tell(one, closed[0].claim)
+        self.counts.settled += len(batch) - failed
 
     def _tell(self, one: Crossed, claim: Claim) -> None:
         """Whoever hears of warnings must neither end the task that settles nor lose a lease that was just opened."""
@@ -196,9 +210,9 @@ class Settler:
         now = self._clock.monotonic()
         # An admission that was given up matters as long as it could still come to life; a lease, as long as a
         # tombstone lets its charge be corrected.
-        lifetime = TOMBSTONE if due.lease.epoch else CANCELLED
+        lifetime = TOMBSTONE if due.closed[0].epoch else CANCELLED
         if now - due.since > lifetime / MICRO:
-            self._lose(due)
+            self._lose(*due.closed)
             return
         due.tries += 1
         self.counts.retried += 1
@@ -206,9 +220,9 @@ class Settler:
         at = now + min(LONGEST, FIRST * 2 ** min(due.tries, 10)) * (0.5 + self._draw() / 2)
         heapq.heappush(self._again, (at, self._number, due))
 
-    def _lose(self, due: _Due) -> None:
+    def _lose(self, lease: Lease, charge: Charge) -> None:
         self.counts.lost += 1
-        claim, charge = due.lease.claim, due.charge
+        claim = lease.claim
         log.error(
             "settlement lost", request_id=claim.request_id, tenant=claim.tenant, requests=charge.requests,
             tokens=charge.tokens, nano_usd=charge.nano_usd, reserved_tokens=claim.tokens,
