@@ -174,6 +174,21 @@ class Granting(Protocol):
         """What goes on the wire; None: it would be refused. Raises ConnectFailed, ProviderTimeout."""
 
 
+class Way(Protocol):
+    """How requests leave that differ in their bodies alone."""
+
+    async def send(self, body: bytes | None) -> Upstream:
+        """One of them. Raises as `Transport.send` does."""
+
+
+@runtime_checkable
+class Repeating(Protocol):
+    """A Transport that need not be told again what it was told before."""
+
+    def way(self, request: UpstreamRequest) -> Way:
+        """That of requests like this one. Raises ConnectFailed."""
+
+
 class Provider(Protocol):
     """One wire dialect. Pure: it shapes requests; `transport` moves them. What comes back is of the shape that was
     asked for (`shapes/`) where that is one of `speaks`, else of `dialect`, into which the request was translated; with
@@ -200,6 +215,10 @@ class Provider(Protocol):
         """The upstream request for an ask, with the `secret` of one of `credentials`. `headers` are the client's
         (lower-case names), from which the dialect takes only what it knows to pass on; `model` is the provider's name
         of it."""
+
+    def last(self, headers: Mapping[str, str]) -> UpstreamRequest | None:
+        """Without its body, the last request with these headers, if another with the same endpoint, model, secret and
+        timeout, a stream or none as well, would differ in its body alone."""
 
 
 class Head(msgspec.Struct, frozen=True):

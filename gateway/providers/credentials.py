@@ -7,6 +7,7 @@ By weight, among those that may serve the tenant and do not rest. One that the p
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from math import inf
 
 import msgspec
 
@@ -41,12 +42,14 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 class Credentials:
-    """All of one provider's; none where it needs none. Times in seconds of one clock."""
+    """All of one provider's; none where it needs none. Times in seconds of one clock. `usual` is the one that every
+    tenant's call takes, whatever is drawn, if there is such a one and it does not rest."""
 
     def __init__(self, all_of_them: Sequence[Credential] = ()) -> None:
         self._all = tuple(all_of_them)
         self._rest: dict[str, float] = {}  # name → until when
         self._single = self._all[0] if len(self._all) == 1 and not self._all[0].tenants else None
+        self.usual = self._single
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -56,6 +59,8 @@ class Credentials:
         that rests the shortest."""
         single = self._single
         if single is not None and not tried and self._rest.get(single.name, 0.0) <= now:
+            if now != inf:  # which says that it need not be awake
+                self.usual = single
             return single
         fitting = [one for one in self._all if one.name not in tried and (not one.tenants or tenant in one.tenants)]
         awake = [one for one in fitting if self._rest.get(one.name, 0.0) <= now]
@@ -72,3 +77,4 @@ class Credentials:
         """The provider answered `status` to it; `wait` is how long it asks to wait."""
         rest = REFUSED_REST if status != 429 else LIMITED_REST if wait is None else min(wait, LONGEST_REST)
         self._rest[one.name] = now + rest
+        self.usual = None

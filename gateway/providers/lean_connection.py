@@ -46,8 +46,8 @@ class Connection(asyncio.Protocol):
     """One connection; its answers come one after the other. It is watched while it is open."""
 
     __slots__ = (
-        "_answer", "_began", "_head", "_now", "_parser", "_patience", "_place", "_plain", "_request", "_transport",
-        "_used", "idle_since", "loop",
+        "_answer", "_began", "_head", "_idle", "_now", "_parser", "_patience", "_place", "_plain", "_request",
+        "_transport", "_used", "idle_since", "loop",
     )  # fmt: skip
 
     def __init__(self, place: Place, patience: Patience, clock: Clock) -> None:
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._now = clock.monotonic
         self.idle_since = self._began = clock.monotonic()
         self._used = False
-        self._place = place
+        self._place, self._idle = place, place.idle
         self._patience = patience
         self._transport: asyncio.Transport | None = None
         self._request: UpstreamRequest
@@ -94,10 +94,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
-        answer, parser = self._answer, self._parser
-        if parser is None or answer is None:
-            asked = self._head
-            if asked is None:  # bytes that nobody asked for: such a connection is not kept
+        if (parser := self._parser) is None:
+            if (asked := self._head) is None:  # bytes that nobody asked for: such a connection is not kept
                 self.abort()
                 return
             if (plain := self._plain.read(data)) is not None:
@@ -105,8 +103,9 @@ class Connection(asyncio.Protocol):
                 if not asked.done():
                     asked.set_result(plain)
                 return
-            answer = self._under_way(asked)
-            parser = self._parser = httptools.HttpResponseParser(answer)
+            parser = self._parser = httptools.HttpResponseParser(self._under_way(asked))
+        answer = self._answer
+        assert answer is not None  # noqa: S101  # INVARIANT: a parser has one
         sound = False
         try:
             parser.feed_data(data)
@@ -131,7 +130,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._patience.unwatch(self)
         self._place.open.discard(self)
-        self._place.idle.pop(self, None)
+        self._idle.pop(self, None)
         if (asked := self._head) is not None:
             self._under_way(asked).lost(exc)
 
@@ -182,7 +181,7 @@ class Connection(asyncio.Protocol):
         """It may carry the next."""
         self._head = self._answer = None
         self._used, self.idle_since = True, self._now()
-        self._place.idle[self] = None
+        self._idle[self] = None
 
     def _look(self, now: float) -> None:
         """A few times a second: whether the provider takes too long, or nobody has needed the connection."""

@@ -96,39 +96,46 @@ class LeanTransport:
 class Way:
     """Where requests go that differ in nothing but their bodies, and the head with which they leave."""
 
-    __slots__ = ("_head", "_idle", "_place", "_request", "_transport")
+    __slots__ = ("_head", "_idle", "_now", "_place", "_request", "_transport")
 
     def __init__(self, transport: LeanTransport, request: UpstreamRequest, place: Place, head: bytes) -> None:
         """`head` is that of `request` but for its length and its end."""
-        self._transport = transport
+        self._transport, self._now = transport, transport.now
         self._request = request
         self._place, self._idle = place, place.idle
         self._head = head
 
     async def send(self, body: bytes | None) -> Upstream:
         """The request with this body. Raises ConnectFailed, ProviderTimeout, ProviderBroken."""
-        if body is None:
-            head = self._head + (b"\r\n" if self._request.method == "GET" else b"content-length: 0\r\n\r\n")
-        else:
+        if body is not None:
             head = b"%bcontent-length: %d\r\n\r\n" % (self._head, len(body))
-        request, idle, now = self._request, self._idle, self._transport.now()
-        answer = None
-        while idle and answer is None:
+        else:
+            head = self._head + (b"\r\n" if self._request.method == "GET" else b"content-length: 0\r\n\r\n")
+        idle, now = self._idle, self._now()
+        while idle:
             connection, _ = idle.popitem()  # the last used
-            answer = connection.exchange(request, head, body, now)
-        while True:
-            if answer is None:
-                connection = await self._transport.connect(self._place, request.connect)
-                answer = connection.exchange(request, head, body, self._transport.now())
-            if answer is None:  # INVARIANT: only open connections are made
-                raise ConnectFailed("closed as it was opened")
+            if (answer := connection.exchange(self._request, head, body, now)) is None:
+                continue
             try:
                 return await answer
             except StaleConnection:  # the provider closed it as we wrote; nothing of an answer had come
-                answer = None  # INVARIANT: a new one is not stale, so this happens once
+                break
             except asyncio.CancelledError:
                 connection.leave(answer)
                 raise
+        return await self._send_first(head, body)
+
+    async def _send_first(self, head: bytes, body: bytes | None) -> Upstream:
+        """The same over a new connection, which is not stale."""
+        connection = await self._transport.connect(self._place, self._request.connect)
+        answer = connection.exchange(self._request, head, body, self._now())
+        if answer is None:
+            raise ConnectFailed("closed as it was opened")
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            connection.leave(answer)
+            raise
 
 
 def split(url: str) -> tuple[Origin, str, str]:

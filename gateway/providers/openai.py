@@ -99,6 +99,12 @@ class OpenAI:
             fields.made[self] = endpoint, model, ask.stream, timeout, secret, structs.replace(made, body=None)
         return made
 
+    def last(self, headers: Mapping[str, str]) -> UpstreamRequest | None:
+        """What is remembered with the fields."""
+        if type(headers) is not Fields or (last := headers.made.get(self)) is None:
+            return None
+        return last[-1]  # type: ignore[no-any-return]  # what `request` has made
+
     def _head(self, ask: Ask, model: str | None, body: object, headers: Mapping[str, str], secret: str | None) -> Head:
         """Address and headers. A visible call's are made once for all that differ in nothing they are made of."""
         endpoint = ask.endpoint
