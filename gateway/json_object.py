@@ -28,7 +28,8 @@ class BadJson(ValueError):
         self.param = param
 
 
-_AROUND = '"":,'  # what a member has besides its key and value; in front of them all there is a brace
+_AROUND = '"":,'  # what a member has besides its key and value, the last one with a brace for the comma
+_ENDS = 1 + len(_AROUND)  # the opening brace, and what the last has
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _MEMBER = re.compile(rb'[ \t\r\n]*([{,])[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
@@ -130,7 +131,7 @@ def _members(body: bytes) -> list[tuple[str, int, int]]:
 def _fills(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
     """Whether the members, written without a space, are as long as the body: then it holds nothing else, and no key
     twice, since each further member would make it longer. (A key has at least as many bytes as characters.)"""
-    return len(_AROUND.join(fields)) + len(_AROUND) + 1 + sum(map(len, fields.values())) == len(body)
+    return sum(map(len, fields.values()), len(_AROUND.join(fields)) + _ENDS) == len(body)
 
 
 def _places(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
