@@ -219,7 +219,7 @@ def said(body: bytes) -> Said:
     if choices is not None and len(choices) == 1 and (reason := choices[0].finish_reason) is not None:
         reasons: tuple[str, ...] = (reason,)  # as they mostly come
     else:
-        reasons = tuple([reason for one in choices or () if (reason := one.finish_reason) is not None])
+        reasons = tuple([one.finish_reason for one in choices or () if one.finish_reason is not None])
     return Said(usage, plain.id, plain.model, reasons, plain.service_tier, is_object=True, is_sound=True)
 
 

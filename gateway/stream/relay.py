@@ -66,16 +66,17 @@ def relay(
 ) -> Awaitable[None]:  # fmt: skip
     """What brings the answer to the client; then it is the caller's to close. `grow` holds more of a lease, as a stream
     passes. Raises Failure only while nothing has been sent to the client, ClientGone at any time."""
-    upstream = answer.upstream
+    upstream, endpoint = answer.upstream, _ask(exchange).endpoint
     if upstream.status >= 400:
         return _relay_error(exchange, answer, reply)
-    if not _ask(exchange).endpoint.visible:
+    if not endpoint.visible:
         return relay_opaque(exchange, answer, reply, clock)
     if is_stream(upstream.headers):
         return _relay_stream(exchange, answer, reply, clock, counting, grow)
+    shape = SHAPES[endpoint.shape]
     if (body := upstream.rest_now()) is None:
-        return _relay_rest(exchange, answer, reply, clock, counting)
-    return _relay_now(exchange, answer, reply, clock, counting, body)
+        return _relay_rest(exchange, answer, shape, reply, clock, counting)
+    return _relay_now(exchange, answer, shape, reply, clock, counting, body)
 
 
 async def _relay_error(exchange: Exchange, answer: Answer, reply: Reply) -> None:
@@ -103,26 +104,28 @@ def restore_text(answer: Answer, body: bytes) -> bytes:
     return restore_body(body, answer.safe.restore) if answer.safe.restore else body
 
 
-async def _relay_rest(exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting) -> None:
+async def _relay_rest(
+    exchange: Exchange, answer: Answer, shape: Shape, reply: Reply, clock: Clock, counting: Counting
+) -> None:  # fmt: skip
     """A whole answer is read before the client hears of it, so whatever breaks it is still an error with a status."""
     try:
         body = await read_whole(answer.upstream, LARGEST_ANSWER)
     except BaseException:
         exchange.usage = abandoned(exchange)
         raise
-    await _relay_now(exchange, answer, reply, clock, counting, body)
+    await _relay_now(exchange, answer, shape, reply, clock, counting, body)
 
 
 def _relay_now(
-    exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting, body: bytes
+    exchange: Exchange, answer: Answer, shape: Shape, reply: Reply, clock: Clock, counting: Counting, body: bytes
 ) -> Awaitable[None]:  # fmt: skip
     """A whole answer that is here. One that is sound, says its usage and passes as it is goes straight on."""
     if answer.translation is not None:
-        return _relay_whole(exchange, answer, reply, clock, counting, body)
-    said, safe = _shape(exchange).whole(body), answer.safe
+        return _relay_whole(exchange, answer, shape, reply, clock, counting, body)
+    said, safe = shape.whole(body), answer.safe
     usage = said.usage if said.is_sound else None
     if usage is None or safe.restore or safe.reply is not None or safe.keep is not None:
-        return _relay_whole(exchange, answer, reply, clock, counting, body, said)
+        return _relay_whole(exchange, answer, shape, reply, clock, counting, body, said)
     exchange.usage = usage
     exchange.response_id, exchange.response_model = said.response_id, said.model
     exchange.finish_reasons, exchange.tier = said.finish_reasons, said.tier
@@ -130,12 +133,11 @@ def _relay_now(
 
 
 async def _relay_whole(
-    exchange: Exchange, answer: Answer, reply: Reply, clock: Clock, counting: Counting, body: bytes,
+    exchange: Exchange, answer: Answer, shape: Shape, reply: Reply, clock: Clock, counting: Counting, body: bytes,
     said: Said | None = None,
 ) -> None:  # fmt: skip
     """A whole answer that may be an error, or be no object, or must be translated, counted, searched or restored.
     `said` by it, where it is not to be translated."""
-    shape = _shape(exchange)
     if (said is None or not said.is_sound) and _spoken_shape(answer, shape).is_error(body):
         await _send_error(exchange, answer, reply, answer.upstream.status, body)
         return
