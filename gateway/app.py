@@ -42,7 +42,6 @@ from gateway.providers.kinds import provider
 from gateway.providers.lean_transport import LeanTransport, tls_context
 from gateway.providers.openai import Within
 from gateway.readiness import checks, tell
-from gateway.record import Record
 from gateway.redaction.conversations import Conversations
 from gateway.redaction.presidio import PresidioAnalyzer
 from gateway.redaction.redact import Redaction
@@ -56,7 +55,7 @@ from gateway.settings.model import Provider as ProviderSettings
 from gateway.settings.orders import order_of
 from gateway.stream.tunnel import Tunnels
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.records import RecordLines, SharedOutput, console_line, json_line
+from gateway.telemetry.records import RecordLines, SharedOutput, console_lines, json_lines
 from gateway.telemetry.tasks import Background
 from gateway.tokens.counting import Counting
 from gateway.tokens.ranks import present
@@ -98,8 +97,8 @@ class Gateway:
         self._bound = bound
         self._clock = SystemClock()
         out = sys.stdout.buffer if seat is None else SharedOutput(sys.stdout.fileno(), seat.lock)
-        self._records = RecordLines(out, console_line if console else json_line, self._count)
         self._metrics = Metrics(self._gauges())
+        self._records = RecordLines(out, console_lines if console else json_lines, self._metrics.count)
         self._runners: list[web.BaseRunner] = []
         self._started = False
         self._stopping = False
@@ -324,9 +323,6 @@ class Gateway:
             used=quantity(one.used, one.limit.unit), amount=quantity(one.limit.amount, one.limit.unit),
             rule=str(one.limit.rule), request_id=claim.request_id,
         )  # fmt: skip
-
-    def _count(self, record: Record) -> None:
-        self._metrics.count(record)
 
     def _gauges(self) -> Mapping[str, tuple[str, Callable[[], float]]]:
         def of(read: Callable[[], float]) -> Callable[[], float]:

@@ -48,7 +48,7 @@ from gateway.ports import (
     Settler,
 )
 from gateway.reading import read, read_now
-from gateway.record import record_of
+from gateway.recording import record_of
 from gateway.redaction.safe import SafeRequest
 from gateway.reserving import reserve, unlimited
 from gateway.routing.plan import only_plan, plan, share, stickiness

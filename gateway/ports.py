@@ -326,7 +326,7 @@ class Sockets(Protocol):
 
 class RecordSink(Protocol):
     def write(self, record: Record) -> None:
-        """Takes one record without waiting; encoding and writing happen off the path."""
+        """Takes one record without waiting for its output."""
 
     def bug(self, request_id: str, error: BaseException) -> None:
         """An exception that nobody expected, for the log."""

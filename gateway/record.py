@@ -2,30 +2,15 @@
 
 An allow-list: no content, no secret, nothing that is not named here. What does not apply is absent. Names follow
 OpenTelemetry's GenAI conventions where one exists (open-telemetry/semantic-conventions-genai); ours begin with
-`gateway.`. Times are milliseconds, money is USD and, exactly, nano-USD.
+`gateway.`. Times are milliseconds, money is USD and, exactly, nano-USD. `recording.py` fills it in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-
-from gateway import __version__
-from gateway.endpoints import OTHER
-from gateway.errors import REFUSALS, AnalyzerFailure, Reason
-from gateway.exchange import NONE_OVER, Exchange
-from gateway.limits.answer import raised_words
-from gateway.limits.reservation import Basis
-from gateway.limits.scopes import Remaining
-from gateway.limits.standing import odd
-from gateway.reading import Ask
-from gateway.routing.plan import ORDINARY
-
-_NOTHING = Basis.NOTHING
-UNKNOWN = "(unknown)"  # for a client's word that means nothing here: it might be a secret in a wrong place
-QUOTING = frozenset({Reason.UNKNOWN_MODEL, Reason.UNKNOWN_PATH})  # refusals whose messages quote such a word
 
 # attribute → name in the line
 _NAMES = {
@@ -70,15 +55,20 @@ _NAMES = {
 }  # fmt: skip
 
 
+Sort = tuple[str, str, int | None, str, str | None, str | None]  # endpoint, model, status, ending, error, basis
+_NO_LINE, _NO_SORT = msgspec.Raw(), ("", "", None, "", None, None)
+
+
 class Standing(msgspec.Struct, omit_defaults=True, rename=_NAMES):
-    """What stands in the records of all exchanges of a kind: who asked, what for, by which rule, and who answered.
-    `None` and empty: it does not apply."""
+    """What stands in the records of all exchanges of a kind: who asked, what for, by which rule, who answered, and what
+    came of it. `None` and empty: it does not apply."""
 
     method: str
     path: str
     policy: str
     decision: str
-    event: str = ""
+    ending: str
+    status: int | None = None
     version: str = ""
     rule: str | None = None
     key_id: str | None = None
@@ -90,26 +80,32 @@ class Standing(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     endpoint: str | None = None
     operation: str | None = None
     asked_model: str | None = None
+    stream: bool = False
     model: str | None = None  # the policy's name: a wildcard has one for all that it stands for
     provider: str | None = None
     model_version: str | None = None
     upstream_model: str | None = None
     credential: str | None = None
-    line: bytes | msgspec.UnsetType = msgspec.UNSET  # no field: all of it as JSON, kept by whoever writes it down
+    provider_status: int | None = None
+    service_tier: str | None = None  # that was served, unless it is the ordinary one
+    basis: str | None = None
+    error: str | None = None  # our own word for it (`errors.Reason`, or a failure's code)
+    line: msgspec.Raw = _NO_LINE  # no field: all of it, as `Told.event` takes it
+    sort: Sort = _NO_SORT  # no field: what metrics add up by
 
 
-class Told(msgspec.Struct, omit_defaults=True, rename=_NAMES):
-    """What one exchange has of its own in its record. First what is told of each, in the order in which `record_of`
-    says it: by name it would take a dictionary, and set one by one three times as long."""
+class Told(msgspec.Struct, omit_defaults=True, rename=_NAMES, gc=False):
+    """What an exchange has of its own in its record, in the order in which `recording.py` says it: by name it would
+    take a dictionary, and set one by one three times as long."""
 
     timestamp: float  # Unix seconds
     request_id: str
     client: str
-    ending: str
-    status: int | None = None
-    stream: bool = False
     request_bytes: int | None = None
-    provider_status: int | None = None
+    max_tokens: int | None = None
+    conversation: str | None = None
+    client_request_id: str | None = None
+    tags: tuple[str, ...] = ()
     provider_request_id: str | None = None
     provider_error: str | None = None  # its code, never its message
     code: str | None = None  # what the client reads as `code`
@@ -120,7 +116,10 @@ class Told(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     dropped: tuple[str, ...] = ()
     input_tokens: int | None = None
     output_tokens: int | None = None
-    basis: str | None = None
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    counted_by: str | None = None  # the encoding, where basis is `counted` and it was counted in tokens
     charged_tokens: int | None = None
     charged_usd: float | None = None
     charged_nano_usd: int | None = None
@@ -128,30 +127,19 @@ class Told(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     ms_before_call: float | None = None
     ms_provider_head: float | None = None
     ms_first_byte: float | None = None
+    event: msgspec.Raw = msgspec.Raw(b'"exchange"')  # and behind it, as it stands in a line, what `Standing` says
 
-    max_tokens: int | None = None
-    conversation: str | None = None
-    client_request_id: str | None = None
-    tags: tuple[str, ...] = ()
-    error: str | None = None  # our own word for it (`errors.Reason`, or a failure's code)
-    message: str | None = None
-    failure: str | None = None
+
+class ToldMore(Told, omit_defaults=True, rename=_NAMES, gc=False):
+    """The same, and what is told of those that a limit holds, whose text is looked through, or that went astray."""
+
     estimate_input: int | None = None
     estimate_output: int | None = None
     estimate_usd: float | None = None
     estimate_by: str | None = None  # what the input was counted or bounded by
     store: str | None = None
-    overshoot_tokens: int | None = None  # beyond what was held of budgets
-    overshoot_nano_usd: int | None = None
-    cut: str | None = None  # the budget that ended the answer before its time, and where it is written
-    exceptions: tuple[str, ...] = ()  # limits that an exception had raised
-    shadow: tuple[str, ...] = ()  # limits that are only watched, and would have refused
     capped: int | None = None  # output tokens of each choice that a budget let leave
-    cached: int | None = None
-    cache_write: int | None = None
-    reasoning: int | None = None
-    service_tier: str | None = None  # that was served, unless it is the ordinary one
-    counted_by: str | None = None  # the encoding, where basis is `counted` and it was counted in tokens
+
     redaction: str | None = None
     recognizers: tuple[str, ...] = ()  # the entity types that were looked for
     redaction_parts: int | None = None
@@ -161,7 +149,15 @@ class Told(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     redaction_ms: float | None = None
     unscanned: tuple[str, ...] = ()
     redaction_failed: str | None = None
-    recalled: int | None = None  # placeholders of the stored conversation that this one continues
+    recalled: int = 0  # placeholders of the stored conversation that this one continues
+
+    message: str | None = None
+    failure: str | None = None
+    overshoot_tokens: int | None = None  # beyond what was held of budgets
+    overshoot_nano_usd: int | None = None
+    cut: str | None = None  # the budget that ended the answer before its time, and where it is written
+    exceptions: tuple[str, ...] = ()  # limits that an exception had raised
+    shadow: tuple[str, ...] = ()  # limits that are only watched, and would have refused
     reply_parts: int | None = None
     reply_bytes: int | None = None
     reply_spans: Mapping[str, int] | None = None
@@ -170,185 +166,55 @@ class Told(msgspec.Struct, omit_defaults=True, rename=_NAMES):
     reply_failed: str | None = None
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, gc=False):
     """One line, in two parts: the second is the same for many."""
 
     told: Told
     standing: Standing
 
 
-def record_of(exchange: Exchange) -> Record:
-    """The record of an exchange that has ended."""
-    received, called, answered = exchange.received, exchange.called, exchange.answered
-    ended, first_byte = exchange.ended, exchange.first_byte
-    usage, charge, ask = exchange.usage, exchange.charge, exchange.ask
-    used = usage if usage is not None and usage.basis is not _NOTHING else None
-    told = Told(
-        exchange.started_at,
-        exchange.request_id,
-        exchange.peer,
-        exchange.ending or "",
-        exchange.status,
-        ask is not None and ask.stream,
-        len(ask.body) if ask is not None and ask.body is not None else None,
-        exchange.provider_status,
-        exchange.provider_request_id,
-        exchange.provider_error,
-        exchange.told_code,
-        exchange.response_id,
-        exchange.response_model,
-        exchange.finish_reasons,
-        exchange.flags,
-        exchange.dropped,
-        used.input_tokens if used is not None else None,
-        used.output_tokens if used is not None else None,
-        usage.basis if usage is not None else None,
-        charge.tokens if charge is not None else None,
-        charge.nano_usd / 1e9 if charge is not None else None,
-        charge.nano_usd if charge is not None else None,
-        # Milliseconds in whole microseconds (`round` takes three times as long).
-        int((ended - received) * 1e6 + 0.5) / 1e3 if ended is not None else None,
-        int((called - received) * 1e6 + 0.5) / 1e3 if called is not None else None,
-        int((answered - called) * 1e6 + 0.5) / 1e3 if called is not None and answered is not None else None,
-        int((first_byte - received) * 1e6 + 0.5) / 1e3 if first_byte is not None else None,
-    )
-    if ask is not None:
-        _say_asked(told, ask)
-    if exchange.tier is not None and exchange.tier not in ORDINARY:
-        told.service_tier = exchange.tier
-    if (refusal := exchange.refusal) is not None:
-        told.error, told.code = refusal.reason, REFUSALS[refusal.reason].code
-        if refusal.reason not in QUOTING:
-            told.message = refusal.message
-    elif (failure := exchange.failure) is not None:
-        told.error = told.code = failure.wire.code
-        told.failure = f"{type(failure).__name__}: {failure.detail}"[:500]
-    if used is not None and (used.cached or used.cache_write or used.reasoning):
-        told.cached, told.cache_write = used.cached or None, used.cache_write or None
-        told.reasoning = used.reasoning or None
-    _say_limits(told, exchange)
-    _say_redaction(told, exchange)
-    return Record(told, _standing(exchange))
+_encoder = msgspec.json.Encoder()
 
 
-def _say_asked(told: Told, ask: Ask) -> None:
-    """What few ask for: to set a field takes longer than to look."""
-    if ask.max_output_tokens is not None:
-        told.max_tokens = ask.max_output_tokens
-    if ask.conversation is not None:
-        told.conversation = ask.conversation
-    if ask.client_request_id is not None:
-        told.client_request_id = ask.client_request_id
-    if ask.tags:
-        told.tags = ask.tags
-
-
-KINDS = 200  # of records of one decision that are remembered
-
-
-def _standing(exchange: Exchange) -> Standing:
-    """What stands in the records of all exchanges of this kind. It is kept with what was decided of them."""
-    decided = exchange.permit.decided if exchange.permit is not None else None
-    principal, attempt = exchange.principal, exchange.attempt
-    if decided is None or principal is None or attempt is None or exchange.refusal is not None:
-        return _named(exchange)
-    kind = (
-        principal.secret_id, exchange.credential, exchange.method, exchange.path, attempt.provider, attempt.version,
-        attempt.model,
+def sealed(standing: Standing) -> Standing:
+    """The same, of which every field is said: with what it comes to in a line, encoded once, so that a line is then
+    made in one step; and with what it adds up to in metrics."""
+    standing.line = msgspec.Raw(b'"exchange",' + as_json(standing)[1:-1])
+    standing.sort = (
+        standing.endpoint or "none", standing.model or "none", standing.status, standing.ending, standing.error,
+        standing.basis,
     )  # fmt: skip
-    known: Standing | None = decided.records.get(kind)
-    if known is None:
-        if len(decided.records) >= KINDS:
-            decided.records.clear()
-        known = decided.records[kind] = _named(exchange)
-    return known
-
-
-def _named(exchange: Exchange) -> Standing:
-    refusal, permit, endpoint = exchange.refusal, exchange.permit, exchange.endpoint
-    rule = refusal.rule if refusal is not None else permit.rule if permit is not None else None
-    standing = Standing(
-        method=exchange.method,
-        path=exchange.path if endpoint is not None and endpoint.name != OTHER else UNKNOWN,
-        policy=exchange.policy.hash,
-        decision=exchange.decision,
-        event="exchange",
-        version=__version__,
-        rule=str(rule) if rule is not None else None,
-        credential=exchange.credential,
-    )
-    if endpoint is not None:
-        standing.endpoint, standing.operation = endpoint.name, endpoint.operation
-    if (principal := exchange.principal) is not None:
-        key = principal.key
-        standing.key_id, standing.key_name, standing.key_secret = key.id, key.name, principal.secret_id
-        standing.team, standing.tenant = key.team, key.tenant
-        standing.labels = dict(key.labels) if key.labels else None
-    if (ask := exchange.ask) is not None:
-        known = permit is not None or ask.model is None or exchange.policy.model(ask.model) is not None
-        standing.asked_model = ask.model if known else UNKNOWN
-    if permit is not None and permit.models:
-        standing.model = permit.models[0][0].name
-    if (attempt := exchange.attempt) is not None:
-        standing.provider, standing.upstream_model = attempt.provider, attempt.model
-        standing.model_version = attempt.version
     return standing
 
 
-def _say_limits(told: Told, exchange: Exchange) -> None:
-    """What was held of limits, how they stood, and what went beyond them."""
-    if (reservation := exchange.reservation) is not None:
-        lease = reservation.lease
-        if (estimate := reservation.held) is not None:
-            told.estimate_input, told.estimate_output = estimate.input_tokens, estimate.output_tokens
-            told.estimate_usd, told.estimate_by = estimate.nano_usd / 1e9, estimate.by
-        if reservation.cap is not None:
-            told.capped = reservation.cap
-        if lease is not None and reservation.counted:
-            told.store = "local" if lease.local else "store"
-            _say_standing(told, lease.remaining)
-    elif exchange.refusal is not None:
-        _say_standing(told, exchange.refusal.remaining)
-    if exchange.counted_by is not None:
-        told.counted_by = exchange.counted_by
-    if exchange.overshoot != NONE_OVER:
-        tokens, nano_usd = exchange.overshoot
-        told.overshoot_tokens, told.overshoot_nano_usd = tokens or None, nano_usd or None
-    if (cut := exchange.cut) is not None:
-        told.cut = f"{cut.limit.name} of {cut.scope.id} ({cut.limit.rule})"
+def as_json(part: Told | Standing) -> bytes:
+    """As JSON. msgspec escapes the control characters of ASCII; U+0085, U+2028 and U+2029, which some readers take for
+    line ends, are escaped too."""
+    try:
+        line = _encoder.encode(part)
+    except UnicodeEncodeError:  # what a client sent in a header is not always UTF-8
+        line = _encoder.encode(_escaped(_named(part)))
+    return one_line(line)
 
 
-def _say_standing(told: Told, standing: Iterable[Remaining]) -> None:
-    standing = odd(standing)
-    if exceptions := [raised_words(one.limit, one.scope) for one in standing if one.limit.until]:
-        told.exceptions = tuple(exceptions)
-    if shadow := [f"{one.limit.name} of {one.scope} ({one.limit.rule})" for one in standing if one.over]:
-        told.shadow = tuple(shadow)
+def one_line(line: bytes) -> bytes:
+    """The same without what some readers take for the end of a line."""
+    if not line.isascii():
+        line = line.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
+        line = line.replace(b"\xc2\x85", rb"\u0085")
+    return line
 
 
-def _say_redaction(told: Told, exchange: Exchange) -> None:
-    coverage = exchange.safe.coverage if exchange.safe is not None else None
-    if coverage is not None:
-        told.redaction, told.redaction_parts, told.redaction_bytes = coverage.profile, coverage.parts, coverage.bytes
-        told.recognizers = coverage.recognizers
-        told.spans, told.cache_hits = coverage.spans, coverage.cache_hits
-        told.redaction_ms = round(coverage.milliseconds, 3)
-        told.unscanned, told.redaction_failed = coverage.unscanned, coverage.failed
-        told.recalled = coverage.recalled or None
-    if (reply := exchange.reply) is not None:
-        told.redaction, told.recognizers = reply.profile, reply.recognizers
-        told.reply_parts, told.reply_bytes, told.reply_spans = reply.parts, reply.bytes, reply.spans
-        told.reply_ms = round(reply.milliseconds, 3)
-        told.reply_unscanned, told.reply_failed = reply.unscanned, reply.failed
-    if isinstance(failure := exchange.failure, AnalyzerFailure):
-        _say_uncovered(told, exchange, failure.detail[:200] or "failed")
+def _named(part: Told | Standing) -> dict[str, Any]:
+    """What is told in a part, by the names in the line."""
+    fields = msgspec.structs.fields(part)
+    return {field.encode_name: one for field in fields if (one := getattr(part, field.name)) != field.default}
 
 
-def _say_uncovered(told: Told, exchange: Exchange, detail: str) -> None:
-    """An analysis that failed where policy closes: what was not covered, and by which profile."""
-    if exchange.safe is not None:
-        told.reply_failed = told.reply_failed or detail
-        return
-    profile = exchange.permit.redaction if exchange.permit is not None else None
-    told.redaction = profile.name if profile is not None else None
-    told.redaction_failed = detail
+def _escaped(value: Any) -> Any:
+    r"""The same with `\udcff` for each byte that was no UTF-8 (PEP 383)."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(name): _escaped(one) for name, one in value.items()}
+    return [_escaped(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -24,7 +24,7 @@ from gateway.policy.compile import compile_policies
 from gateway.policy.compiled import ProviderFacts
 from gateway.ports import Head, Transport, Upstream, UpstreamRequest
 from gateway.providers.echo import Echo
-from gateway.record import Record
+from gateway.record import Record, ToldMore
 from gateway.telemetry.tasks import Background
 from gateway.tokens.counting import Counting
 from tests.e2e.harness import KEY, chat, key_hash
@@ -131,14 +131,19 @@ async def ended(rooms: Rooms, body: bytes) -> tuple[Record, int, list[BaseExcept
 
 async def test_an_answer_is_settled_by_its_usage(rooms: Rooms) -> None:
     record, left, bugs = await ended(rooms, chat("a word", model="echo"))
-    assert (record.told.ending, record.told.status, record.told.basis, bugs) == ("answered", 200, "provider", [])
+    assert (record.standing.ending, record.standing.status, record.standing.basis, bugs) == (
+        "answered",
+        200,
+        "provider",
+        [],
+    )
     assert left == 100_000 - (record.told.charged_tokens or 0)
 
 
 async def test_what_the_end_leaves_behind_and_breaks_over_costs_no_record(rooms: Rooms) -> None:
     record, left, (bug,) = await ended(rooms, chat("a word", model="echo", store=True))
     assert isinstance(bug, RuntimeError)
-    assert (record.told.ending, record.told.status, record.told.basis) == ("answered", 200, "provider")
+    assert (record.standing.ending, record.standing.status, record.standing.basis) == ("answered", 200, "provider")
     assert left == 100_000 - (record.told.charged_tokens or 0)
 
 
@@ -156,7 +161,11 @@ async def test_a_refusal_that_comes_late_to_a_client_that_has_left_is_recorded_o
     asked = Late(b"{}")
     await journey(asked, find(asked.method, asked.path), Left(), rooms)
     (record,) = cast("Kept", rooms.records).all
-    assert (record.told.ending, record.told.status, record.told.error) == ("client_gone", 499, "bad_request")
+    assert (record.standing.ending, record.standing.status, record.standing.error) == (
+        "client_gone",
+        499,
+        "bad_request",
+    )
 
 
 PRICES = """
@@ -225,7 +234,11 @@ async def test_what_was_served_is_charged(
     body = chat("a word", model="echo", service_tier=asked, stream=stream)
     record, _, bugs = await ended(rooms, body)
     assert not bugs
-    assert (record.told.ending, record.told.basis, record.told.service_tier) == ("answered", "provider", told)
+    assert (record.standing.ending, record.standing.basis, record.standing.service_tier) == (
+        "answered",
+        "provider",
+        told,
+    )
     cost = (record.told.input_tokens or 0) * price + (record.told.output_tokens or 0) * 2 * price
     assert record.told.charged_nano_usd == cost > 0
 
@@ -239,5 +252,6 @@ async def test_what_cannot_be_worked_out_is_charged_as_reserved(
     monkeypatch.setattr(Exchange, "cost", broken)
     record, left, (bug,) = await ended(rooms, chat("a word", model="echo", max_tokens=50))
     assert isinstance(bug, ZeroDivisionError)
-    assert (record.told.ending, record.told.status) == ("answered", 200)
+    assert (record.standing.ending, record.standing.status) == ("answered", 200)
+    assert isinstance(record.told, ToldMore)
     assert (record.told.estimate_input or 0) + 50 == record.told.charged_tokens == 100_000 - left

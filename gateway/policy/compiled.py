@@ -244,7 +244,7 @@ class Decided:
     bounds: Bounds
     since: float
     until: float
-    records: dict[tuple[str | None, ...], Any] = field(default_factory=dict, repr=False)
+    records: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
     routes: tuple[tuple[Version, ...], Mapping[str, Any]] | None = field(default=None, repr=False)
     plan: Any = field(default=None, repr=False)
     unlimited: Reservation | None = field(default=None, repr=False)

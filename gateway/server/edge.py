@@ -26,7 +26,7 @@ from gateway.exchange import Ending, Exchange
 from gateway.journey import DRAINING, Rooms, journey, left_before
 from gateway.patience import Patience
 from gateway.ports import Arrival
-from gateway.record import record_of
+from gateway.recording import record_of
 from gateway.server.arrival import HttpArrival
 from gateway.server.hot import HotConnection
 from gateway.server.hot_exchange import HotExchange

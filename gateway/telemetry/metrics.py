@@ -1,4 +1,4 @@
-"""Metrics, counted from the records in the thread that writes them, and read from the process when scraped.
+"""Metrics, counted from the records where their lines are made, and read from the process when scraped.
 
 Counting is a look-up and an addition; Prometheus' families are made at the scrape. Every label has a bounded number of
 values: names of the policy set and of our own tables, never a client's words.
@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 import gateway
-from gateway.record import Record
+from gateway.record import Record, Sort, ToldMore
 from gateway.telemetry.totals import Snapshot
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -65,26 +65,35 @@ class Metrics(Collector):
         self._counters: dict[str, dict[Labels, float]] = {name: {} for name in COUNTERS}
         # per label set: counts by bucket, the last one above all bounds; then the sum
         self._histograms: dict[str, dict[Labels, list[float]]] = {name: {} for name in HISTOGRAMS}
-        # endpoint, model, status, ending, error, basis
-        self._courses: dict[tuple[str, str, int | None, str, str | None, str | None], _Course] = {}
+        self._courses: dict[Sort, _Course] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
     def count(self, record: Record) -> None:
         """Count one record of an exchange."""
-        told, standing = record
-        endpoint, model = standing.endpoint or "none", standing.model or "none"
-        sort = endpoint, model, told.status, told.ending, told.error, told.basis
-        course = self._courses.get(sort)
+        told, standing = record.told, record.standing
+        course = self._courses.get(standing.sort)
         if course is None:
-            course = self._courses[sort] = _Course()
+            course = self._courses[standing.sort] = _Course()
         course.requests += 1
-        course.input_tokens += told.input_tokens or 0
-        course.output_tokens += told.output_tokens or 0
-        course.usd += told.charged_usd or 0.0
-        _observe(course.total, _SECONDS_MS, told.ms_total)
-        _observe(course.first_byte, _SECONDS_MS, told.ms_first_byte)
-        _observe(course.before_call, _OVERHEAD_MS, told.ms_before_call)
+        if told.input_tokens is not None and told.output_tokens is not None:
+            course.input_tokens += told.input_tokens
+            course.output_tokens += told.output_tokens
+        if told.charged_usd is not None:
+            course.usd += told.charged_usd
+        if (ms := told.ms_total) is not None:
+            course.total[bisect_left(_SECONDS_MS, ms)] += 1
+            course.total[-1] += ms
+        if (ms := told.ms_first_byte) is not None:
+            course.first_byte[bisect_left(_SECONDS_MS, ms)] += 1
+            course.first_byte[-1] += ms
+        if (ms := told.ms_before_call) is not None:
+            course.before_call[bisect_left(_OVERHEAD_MS, ms)] += 1
+            course.before_call[-1] += ms
+        if isinstance(told, ToldMore):
+            self._count_more(told)
+
+    def _count_more(self, told: ToldMore) -> None:
         if told.spans:
             for entity, spans in told.spans.items():
                 self._add("gateway_redacted_spans", (entity,), spans)
@@ -182,12 +191,6 @@ class Metrics(Collector):
 
 _SECONDS_MS = tuple(bound * 1000 for bound in SECONDS)
 _OVERHEAD_MS = tuple(bound * 1000 for bound in OVERHEAD)
-
-
-def _observe(counts: list[float], bounds: tuple[float, ...], milliseconds: float | None) -> None:
-    if milliseconds is not None:
-        counts[bisect_left(bounds, milliseconds)] += 1
-        counts[-1] += milliseconds
 
 
 def text_of(total: Snapshot) -> bytes:
