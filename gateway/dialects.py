@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.errors import Wire
 from gateway.fields import lines_of
-from gateway.limits.answer import limit_headers, tightest
+from gateway.limits.answer import limit_lines, tightest
 from gateway.limits.scopes import Unit
 from gateway.limits.standing import Standing
 
@@ -60,7 +60,7 @@ class OpenAIDialect:
 
     def limit_lines(self, remaining: Iterable[Remaining], now: float) -> str:
         """`x-ratelimit-…`."""
-        return lines_of(limit_headers(remaining))
+        return limit_lines(remaining)
 
 
 # Anthropic's types of errors by status; any other client error is an invalid request, any other failure is the API's.

@@ -15,11 +15,10 @@ from gateway.limits.estimate import output_name, parts
 from gateway.limits.line import Line, fitting
 from gateway.limits.reservation import BOUND, Estimate, Reservation
 from gateway.limits.scopes import Account, Charge, Claim, Denial, Lease, Unit
-from gateway.limits.worst_case import worst_case
+from gateway.limits.worst_case import counted, uncounted
 from gateway.policy.permit import Permit, decision_id
 
 if TYPE_CHECKING:
-    from gateway.policy.compiled import Price
     from gateway.ports import LimitStore, Settler
     from gateway.routing.plan import Attempt
     from gateway.tokens.counting import Counting
@@ -33,15 +32,17 @@ async def reserve(
     settler: Settler, now: float,
 ) -> Reservation | Refusal:  # fmt: skip
     """The reservation, or the limit that refuses. `now` in Unix seconds, for words. Raises StoreFailure."""
-    worst = await worst_case(permit, attempts, counting)
-    key, held = permit.principal.key, permit.bounds.at_line(stream=permit.ask.stream)
-    counted, tries = worst.by != BOUND, TRIES
+    prices = [attempts[0].price] if len(attempts) == 1 else [attempt.price for attempt in attempts]
+    key, bounds = permit.principal.key, permit.bounds
+    worst = uncounted(permit, prices, bounds) or await counted(permit, attempts, counting)
+    held = bounds.streamed if permit.ask.stream else bounds.whole
+    sure, tries = worst.by != BOUND, TRIES
     while True:
-        line = Line(worst, _prices(attempts)) if held.sliced and worst.output_tokens else None
-        tokens, nano_usd = line.first() if line is not None else _ALL
+        line = Line(worst, prices) if held.sliced and worst.output_tokens else None
+        first = line.first() if line is not None else _ALL
         claim = Claim(
-            request_id, key.tenant, permit.scopes, worst.tokens, worst.nano_usd, key.on_failure, tokens, nano_usd,
-            permit.row, key.time_zone,
+            request_id, key.tenant, permit.scopes, worst.input_tokens + worst.output_tokens, worst.nano_usd,
+            key.on_failure, first[0], first[1], permit.row, key.time_zone,
         )  # fmt: skip
         try:
             verdict = await store.admit(claim)
@@ -54,13 +55,12 @@ async def reserve(
             cap = worst.output_tokens // parts(permit) if held.capped and worst.output_tokens else None
             return Reservation(worst, verdict, cap, line)
         smaller: Estimate | None = None
-        if not counted and verdict.limit.unit is not Unit.REQUESTS:
-            counted = True
-            sure = await worst_case(permit, attempts, counting, sure=True)
-            smaller = sure if sure.tokens < worst.tokens else None  # it may fit after all
+        if not sure and verdict.limit.unit is not Unit.REQUESTS:
+            sure, found = True, await counted(permit, attempts, counting)
+            smaller = found if found.tokens < worst.tokens else None  # it may fit after all
         if smaller is None:
             tries -= 1
-            smaller = fitting(verdict, worst, _prices(attempts), capped=held.capped, parts=parts(permit))
+            smaller = fitting(verdict, worst, prices, capped=held.capped, parts=parts(permit))
         if smaller is None or not tries:
             decision = decision_id(permit.policy, verdict.limit.rule)
             return denied(verdict, worst, decision, now=now, output=output_name(permit))
@@ -79,7 +79,3 @@ def unlimited(permit: Permit) -> Reservation | None:
     if decided is not None:
         decided.unlimited = reservation
     return reservation
-
-
-def _prices(attempts: Sequence[Attempt]) -> list[Price | None]:
-    return [attempt.price for attempt in attempts]

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from gateway.errors import Reason, Refusal
+from gateway.fields import lines_of
 from gateway.limits.reservation import Estimate
 from gateway.limits.scopes import NANO, Denial, Limit, Remaining, Scope, Unit, Window
-from gateway.limits.standing import Standing
+from gateway.limits.standing import Shown, Standing
 from gateway.limits.windows import FOREVER, MICRO, period
 
 _PERIODS = {Window.MINUTE: "per minute", Window.DAY: "per day", Window.MONTH: "per month", Window.TOTAL: "in all"}
@@ -21,6 +24,7 @@ _HEADERS = tuple(
     (unit, f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}")
     for unit in (Unit.REQUESTS, Unit.TOKENS)
 )
+_LONG = 999_000  # µs above which a duration is told in whole seconds
 
 
 def denied(
@@ -47,17 +51,8 @@ def denied(
 
 def limit_headers(remaining: Iterable[Remaining]) -> tuple[tuple[str, str], ...]:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` of the tightest scope each."""
-    headers: list[tuple[str, str]] = []
-    if isinstance(remaining, Standing) and not remaining.odd:  # the same without what is made of it
-        for unit, limit, left, reset in _HEADERS:
-            told = remaining.told(unit)
-            if told is not None:
-                headers.append((limit, str(told[0])))
-                headers.append((left, str(told[1]) if told[1] > 0 else "0"))
-                if told[2] != FOREVER:
-                    headers.append((reset, _duration(-(-told[2] // 1000))))
-        return tuple(headers)
     standing = remaining if isinstance(remaining, Standing) else tuple(remaining)
+    headers: list[tuple[str, str]] = []
     for unit, limit, left, reset in _HEADERS:
         if (one := tightest(standing, unit)) is None:
             continue
@@ -66,6 +61,63 @@ def limit_headers(remaining: Iterable[Remaining]) -> tuple[tuple[str, str], ...]
         if one.reset is not None:
             headers.append((reset, duration(one.reset)))
     return tuple(headers)
+
+
+def limit_lines(remaining: Iterable[Remaining]) -> str:
+    """The same as lines of a head."""
+    if type(remaining) is not Standing or remaining.odd:
+        return lines_of(limit_headers(remaining))
+    # As it mostly is: of the figures themselves, with what was told of these limits the last time.
+    figures, lines = remaining.figures, ""
+    for told in remaining.shown.told or _told(remaining.shown):
+        at, rivals, first, then, end = told
+        least = figures[at]
+        for rival in rivals:
+            if figures[rival] <= least and remaining.tighter(rival, at):
+                at, rivals, first, then, end = _told_now(remaining, told)
+                least = figures[at]
+                break
+        if not end:
+            lines += f"{first}{least if least > 0 else '0'}\r\n"
+            continue
+        wait = figures[at + 1] if end < 0 else end - remaining.now
+        if wait > _LONG:
+            lines += f"{first}{least if least > 0 else '0'}{then}{_whole(-(-wait // MICRO))}\r\n"
+        else:
+            lines += f"{first}{least if least > 0 else '0'}{then}{_duration(-(-wait // 1000))}\r\n"
+    return lines
+
+
+class _Told(NamedTuple):
+    """What a client is told of one unit's tightest limit."""
+
+    at: int  # its place
+    rivals: tuple[int, ...]  # the places of those that might be it
+    first: str  # the lines up to what is left
+    then: str  # and on to when it is back
+    end: int
+
+
+def _told(shown: Shown) -> list[_Told]:
+    """Of each unit, to begin with the first limit."""
+    shown.told[:] = [_told_of(shown, places, places[0]) for places in (shown.requests, shown.tokens) if places]
+    return shown.told
+
+
+def _told_of(shown: Shown, places: tuple[int, ...], at: int) -> _Told:
+    _, limit, end = shown.limits[at // 2]
+    first = f"x-ratelimit-limit-{limit.unit}: {limit.amount}\r\nx-ratelimit-remaining-{limit.unit}: "
+    rivals = tuple(one for one in places if one != at)
+    return _Told(at, rivals, first, f"\r\nx-ratelimit-reset-{limit.unit}: ", end)
+
+
+def _told_now(remaining: Standing, before: _Told) -> _Told:
+    """The same of a unit of which another limit has become the tightest; it is told of from now on."""
+    shown = remaining.shown
+    places = tuple(sorted((before.at, *before.rivals)))
+    found = _told_of(shown, places, remaining.tightest_of(places))
+    shown.told[shown.told.index(before)] = found
+    return found
 
 
 def tightest(remaining: Sequence[Remaining], unit: Unit) -> Remaining | None:
@@ -119,7 +171,12 @@ def _duration(milliseconds: int) -> str:
         return "0s"
     if milliseconds < 1000:
         return f"{milliseconds}ms"
-    whole = -(-milliseconds // 1000)
+    return _whole(-(-milliseconds // 1000))
+
+
+@lru_cache(1000)
+def _whole(whole: int) -> str:
+    """So many seconds, one or more. Those to the end of a period are the same for all who ask within one."""
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     if hours:
         return f"{hours}h{minutes}m{rest}s"

@@ -23,7 +23,8 @@ class AtLine:
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """`governed`: some limit is of tokens or money. `tokens`, `nano_usd`: the least that such a limit can ever hold,
-    `enforced_tokens` of those that are not only watched. `strict`: one may not be overshot."""
+    `enforced_tokens` of those that are not only watched. `strict`: one may not be overshot. `streamed`, `whole`: how
+    the budgets want to be held under an answer that is streamed, and one that is not."""
 
     governed: bool = False
     tokens: int = ENDLESS
@@ -32,10 +33,6 @@ class Bounds:
     strict: bool = False
     streamed: AtLine = AtLine()
     whole: AtLine = AtLine()
-
-    def at_line(self, *, stream: bool) -> AtLine:
-        """How the budgets of a request want to be held."""
-        return self.streamed if stream else self.whole
 
 
 def bounds_of(scopes: Iterable[Scope]) -> Bounds:

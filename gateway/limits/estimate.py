@@ -15,33 +15,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.limits.pricing import worst
-from gateway.limits.reservation import BOUND, ESTIMATED, Estimate
+from gateway.limits.reservation import BOUND, ESTIMATED, NONE, Estimate
+from gateway.limits.spans import most_spans
 from gateway.shapes.table import SHAPES
 from gateway.tokens.chat import PICTURE
 
 if TYPE_CHECKING:
-    from gateway.policy.compiled import Price, RedactionProfile
+    from gateway.policy.compiled import Price
     from gateway.policy.permit import Permit
     from gateway.reading import Ask
     from gateway.shapes.shape import Shape
 
 PLACEHOLDER = 24  # tokens of one placeholder at most: it is shorter than 48 bytes of ASCII
-SHORTEST_NUMBER = 7  # digits of the shortest number that a recognizer takes for a phone, card, account or SSN
-
 # A data URL, or Anthropic's bare base64 (of at least 300 bytes; what is shorter may be a word).
 _INLINE = re.compile(rb'data:[\w.+/-]+;base64,[A-Za-z0-9+/=\\]*|"data"\s*:\s*"[A-Za-z0-9+/=\\]{400,}"')
 _BASE64 = re.compile(rb"base64")
 SIXES = 64  # that are looked at one by one; where there are more, the rest is searched at once
 _ASCII = bytes(range(128))
-_DIGITS = b"0123456789"
-_WORD = re.compile(rb"[^\W\d_]{2,}")
-# Entities whose spans are bounded by a character that each must hold; anything else may be any word.
-_AT = frozenset({"EMAIL_ADDRESS"})
-_NUMBERS = frozenset({"PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "US_BANK_NUMBER", "US_ITIN"})
-_ADDRESSES = frozenset({"IP_ADDRESS"})
-_NUMBERS_IN = _NUMBERS | _ADDRESSES
-_BOUNDED = _AT | _NUMBERS_IN
-FEW = 16  # times that a byte is looked for before it is counted
 
 
 def estimate(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
@@ -61,13 +51,16 @@ def counted_input(permit: Permit, prices: Sequence[Price | None], tokens: int, b
 
 
 def _estimate(permit: Permit, prices: Sequence[Price | None], of: Callable[[bytes], int], by: str) -> Estimate:
-    ask = permit.ask
-    shape = SHAPES.get(ask.endpoint.shape)
-    if ask.body is None or shape is None or shape.free:
-        return Estimate(0, 0, 0)
-    tokens = of(ask.body) + _added_by(permit.redaction, ask.body)
-    output = _output_tokens(permit, shape) if shape.default_output else 0
-    if len(prices) == 1:  # as there mostly is
+    ask, output = permit.ask, 0
+    body, shape = ask.body, SHAPES.get(ask.endpoint.shape)
+    if body is None or shape is None or shape.free:
+        return NONE
+    tokens = of(body)
+    if (profile := permit.redaction) is not None and profile.marks is not None:
+        tokens += PLACEHOLDER * most_spans(profile.marks, body)
+    if shape.default_output:
+        output = _output_tokens(permit, shape)
+    if len(prices) == 1:  # likewise
         return Estimate(tokens, output, worst(tokens, output, prices[0]), by)
     return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0), by)
 
@@ -80,6 +73,8 @@ def likely(body: bytes) -> int:
 
 
 def _most(body: bytes) -> int:
+    if b"6" not in body:  # nor `base64`
+        return len(body)
     text, pictures = _without_pictures(body)
     return len(text) + pictures * PICTURE
 
@@ -124,13 +119,15 @@ def output_name(permit: Permit) -> str | None:
 
 def _output_tokens(permit: Permit, shape: Shape) -> int:
     """Tokens that may come, over all choices and prompts."""
-    ask = permit.ask
+    ask, fields = permit.ask, permit.ask.fields
     each = ask.max_output_tokens
     for name, value in permit.edits:  # what policy forces or caps is what is sent
         if name in shape.output_names and isinstance(value, int):
             each = value
     if each is None:
         each = shape.default_output
+    if each > 0 and ask.choices == 1 and not permit.edits and "prompt" not in fields and "best_of" not in fields:
+        return each  # of one choice and prompt, as it mostly is
     return max(0, each) * parts(permit)
 
 
@@ -155,33 +152,3 @@ def _decoded(ask: Ask, name: str) -> object:
         return msgspec.json.decode(raw)
     except msgspec.MsgspecError:
         return None  # the provider refuses it in its own words
-
-
-def _few(body: bytes, byte: bytes) -> int:
-    """How often a byte occurs that mostly is rare: `find` passes over what is between ten times as fast as `count`."""
-    found, at = 0, body.find(byte)
-    while at >= 0:
-        found += 1
-        if found == FEW:
-            return found + body.count(byte, at + 1)
-        at = body.find(byte, at + 1)
-    return found
-
-
-def _added_by(profile: RedactionProfile | None, body: bytes) -> int:
-    """What placeholders may add: as many as there can be spans."""
-    if profile is None or profile.shadow or not profile.input:
-        return 0
-    replaced = profile.replaced
-    spans = 0
-    if not replaced.isdisjoint(_AT):
-        spans += _few(body, b"@") + (body.count(b"\\u0040") if b"\\" in body else 0)
-    digits = len(body) - len(body.translate(None, _DIGITS)) if not replaced.isdisjoint(_NUMBERS_IN) else 0
-    if not replaced.isdisjoint(_NUMBERS):
-        spans += digits // SHORTEST_NUMBER
-    if not replaced.isdisjoint(_ADDRESSES):  # of digits and dots, in whatever way they are written, or of colons
-        written = digits or b"\\" in body or not body.isascii()
-        spans += (body.count(b".") // 3 if written else 0) + _few(body, b":") // 2
-    if not replaced <= _BOUNDED or profile.patterns or profile.deny:
-        spans = max(spans, len(_WORD.findall(body)))
-    return spans * PLACEHOLDER

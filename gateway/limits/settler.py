@@ -107,7 +107,7 @@ class Settler:
             self.start()
         now, standing = self._clock.monotonic(), lease.remaining
         self._open[lease.claim.request_id] = now, lease
-        if not isinstance(standing, Standing) or standing.warned:
+        if not isinstance(standing, Standing) or standing.shown.warned:
             for one in self._rates.crossed(standing, now):
                 self._tell(one, lease.claim)
 

@@ -7,8 +7,8 @@ the figures are kept as they came, beside what is the same for every request wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, field
+from typing import Any, overload
 
 from msgspec import structs
 
@@ -22,85 +22,85 @@ BIT_BY_BIT = -1  # when a bucket starts anew
 @dataclass(frozen=True, slots=True)
 class Shown:
     """The limits of a request's scopes in order, each with its scope's id and when it starts anew: µs, 0 for never,
-    BIT_BY_BIT for buckets."""
+    BIT_BY_BIT for buckets. A limit's place is where its figures begin: twice its number."""
 
     limits: tuple[tuple[str, Limit, int], ...]
     requests: tuple[int, ...]  # the places of those that a client is told of, by unit
     tokens: tuple[int, ...]
+    ends: tuple[int, ...]  # when each starts anew: at its place, and behind it once more
     warned: bool  # whether a rate or the number of open requests has a share to warn at
+    told: list[Any] = field(default_factory=list, compare=False, repr=False)  # `answer.py`'s, of the last that asked
 
 
 def shown(scopes: Sequence[Scope], ends: Iterable[int]) -> Shown:
     """What is the same for every request with these scopes; `ends` as above."""
-    every = tuple((scope.id, limit) for scope in scopes for limit in scope.limits)
+    every = [(scope.id, limit) for scope in scopes for limit in scope.limits]
+    limits = tuple((scope, limit, end) for (scope, limit), end in zip(every, ends, strict=True))
     told: dict[Unit, list[int]] = {Unit.REQUESTS: [], Unit.TOKENS: [], Unit.USD: []}
-    for at, (_, limit) in enumerate(every):
+    for number, (_, limit, _) in enumerate(limits):
         if not limit.shadow and limit.window is not Window.OPEN:
-            told[limit.unit].append(at)
+            told[limit.unit].append(2 * number)
     return Shown(
-        tuple((scope, limit, end) for (scope, limit), end in zip(every, ends, strict=True)),
-        tuple(told[Unit.REQUESTS]), tuple(told[Unit.TOKENS]),
-        any(limit.warn_at and limit.window in (Window.MINUTE, Window.OPEN) for _, limit in every),
+        limits, tuple(told[Unit.REQUESTS]), tuple(told[Unit.TOKENS]),
+        tuple(end for _, _, end in limits for _ in range(2)),
+        any(limit.warn_at and limit.window in (Window.MINUTE, Window.OPEN) for _, limit, _ in limits),
     )  # fmt: skip
 
 
 class Standing(Sequence[Remaining]):
     """How limits stand at `now` (µs). `figures`: per limit what is left, and for buckets µs until they are full again;
     then what is special about some: the limit's number, the amount that an exception has raised it to, until when; -1
-    as amount: only watched, and it would have refused."""
+    as amount: only watched, and it would have refused. `odd`: something is special about some."""
 
-    __slots__ = ("_figures", "_made", "_now", "_shown")
+    __slots__ = ("_made", "figures", "now", "odd", "shown")
 
     def __init__(self, shown: Shown, figures: Sequence[int], now: int) -> None:
-        self._shown, self._figures, self._now = shown, figures, now
+        self.shown, self.figures, self.now = shown, figures, now
+        self.odd = len(figures) != len(shown.ends)
         self._made: tuple[Remaining, ...] | None = None
-
-    @property
-    def warned(self) -> bool:
-        """Whether a rate or the number of open requests has a share to warn at."""
-        return self._shown.warned
-
-    @property
-    def odd(self) -> bool:
-        """Whether an exception holds, or a limit that is only watched would have refused."""
-        return len(self._figures) != 2 * len(self._shown.limits)
 
     def tightest(self, unit: Unit) -> Remaining | None:
         """As `answer.tightest`, of those that need be looked at."""
-        at = self._tightest(unit)
-        return self[at] if at >= 0 else None
+        places = self.shown.requests if unit is Unit.REQUESTS else self.shown.tokens
+        return self[self.tightest_of(places) // 2] if places else None
 
-    def told(self, unit: Unit) -> tuple[int, int, int] | None:
-        """Of the tightest limit its amount, what is left, and µs until it starts anew (FOREVER: never). Only where
-        nothing is odd."""
-        at = self._tightest(unit)
-        return None if at < 0 else (self._shown.limits[at][1].amount, self._figures[2 * at], self._wait(at))
-
-    def _tightest(self, unit: Unit) -> int:
-        """Its place; -1 where there is none."""
-        places = self._shown.requests if unit is Unit.REQUESTS else self._shown.tokens
-        figures, best, least = self._figures, -1, 0
+    def tightest_of(self, places: tuple[int, ...]) -> int:
+        """The place of the tightest of these."""
+        best = places[0]
         for at in places:
-            left = figures[2 * at]
-            if best < 0 or left < least or (left == least and self._wait(at) > self._wait(best)):
-                best, least = at, left
+            if self.tighter(at, best):
+                best = at
         return best
 
-    def _wait(self, at: int) -> int:
-        """µs until a limit starts anew, FOREVER where it never does."""
-        end = self._shown.limits[at][2]
-        return (self._figures[2 * at + 1] if end < 0 else end - self._now) if end else FOREVER
+    def tighter(self, at: int, best: int) -> bool:
+        """Whether of two places the first has less left, or as much and takes longer to come back; where that is the
+        same too, whether it stands before the other."""
+        figures, ends = self.figures, self.shown.ends
+        left, least = figures[at], figures[best]
+        if left != least:
+            return left < least
+        if ends[at] < 0 and ends[best] < 0:
+            wait, longest = figures[at + 1], figures[best + 1]
+        else:
+            wait, longest = self._wait(at), self._wait(best)
+        return wait > longest or (wait == longest and at < best)
 
-    def _one(self, at: int) -> Remaining:
-        scope, limit, end = self._shown.limits[at]
-        return Remaining(scope, limit, self._figures[2 * at], self._wait(at) / MICRO if end else None)
+    def _wait(self, at: int) -> int:
+        """µs until the limit at a place starts anew, FOREVER where it never does."""
+        end = self.shown.ends[at]
+        return (self.figures[at + 1] if end < 0 else end - self.now) if end else FOREVER
+
+    def _one(self, number: int) -> Remaining:
+        scope, limit, end = self.shown.limits[number]
+        reset = self._wait(2 * number) / MICRO if end else None
+        return Remaining(scope, limit, self.figures[2 * number], reset)
 
     def _all(self) -> tuple[Remaining, ...]:
         if self._made is not None:
             return self._made
-        count, figures = len(self._shown.limits), self._figures
-        standing = [self._one(at) for at in range(count)]
-        for start in range(2 * count, len(figures), 3):
+        figures = self.figures
+        standing = [self._one(at) for at in range(len(self.shown.limits))]
+        for start in range(2 * len(standing), len(figures), 3):
             number, amount, until = figures[start : start + 3]
             one = standing[number]
             standing[number] = (
@@ -112,7 +112,7 @@ class Standing(Sequence[Remaining]):
         return self._made
 
     def __len__(self) -> int:
-        return len(self._shown.limits)
+        return len(self.shown.limits)
 
     def __iter__(self) -> Iterator[Remaining]:
         return iter(self._all())

@@ -24,7 +24,7 @@ class Rates:
 
     def crossed(self, standing: Iterable[Remaining], now: float) -> Iterable[Crossed]:
         """The shares that are in use and were not told yet this minute; `now` in seconds."""
-        return () if isinstance(standing, Standing) and not standing.warned else self._crossed(standing, now)
+        return () if isinstance(standing, Standing) and not standing.shown.warned else self._crossed(standing, now)
 
     def _crossed(self, standing: Iterable[Remaining], now: float) -> Iterator[Crossed]:
         if int(now // 60) != self._minute or len(self._told) > KEPT:

@@ -20,6 +20,7 @@ from gateway.tokens.counting import ENDLESS, Counted
 from gateway.tokens.encodings import NEWEST, encoding_of
 
 if TYPE_CHECKING:
+    from gateway.limits.bounds import Bounds
     from gateway.policy.compiled import PolicySet, Price
     from gateway.policy.permit import Permit
     from gateway.routing.plan import Attempt
@@ -28,29 +29,32 @@ if TYPE_CHECKING:
 SMALL = 32  # times that a bound must go into a limit: 32 such requests at once, all four times too large, still fit
 
 
-async def worst_case(
-    permit: Permit, attempts: Sequence[Attempt], counting: Counting, *, sure: bool = False
-) -> Estimate:
-    """The worst case of a permitted request. `sure`: count in any case, since the bound was refused."""
-    prices = [attempt.price for attempt in attempts]
-    bounds = permit.bounds
+def uncounted(permit: Permit, prices: Sequence[Price | None], bounds: Bounds) -> Estimate | None:
+    """The worst case of a permitted request where nothing is counted for it; None: something must be."""
+    if not bounds.governed:
+        return estimate(permit, prices)
+    most = bound(permit, prices)
+    if SMALL * most.input_tokens > bounds.tokens:
+        return None
+    return most if SMALL * most.nano_usd <= bounds.nano_usd or _little(most, prices, bounds.nano_usd) else None
+
+
+async def counted(permit: Permit, attempts: Sequence[Attempt], counting: Counting) -> Estimate:
+    """The same where something must be counted, or the bound was refused."""
+    prices, bounds = [attempt.price for attempt in attempts], permit.bounds
     if not bounds.governed:
         return estimate(permit, prices)
     most = bound(permit, prices)
     if most.tokens == 0:
         return most
-    if not sure and SMALL * most.input_tokens <= bounds.tokens and _little(most, prices, bounds.nano_usd):
-        return most
-    counted = await _counted(permit, attempts, counting, min(bounds.enforced_tokens, ENDLESS))
-    if counted is not None:
-        return counted_input(permit, prices, min(counted.at_most, most.input_tokens), counted.by)
+    found = await _counted(permit, attempts, counting, min(bounds.enforced_tokens, ENDLESS))
+    if found is not None:
+        return counted_input(permit, prices, min(found.at_most, most.input_tokens), found.by)
     return most if bounds.strict else estimate(permit, prices)
 
 
 def _little(most: Estimate, prices: Sequence[Price | None], nano_usd: int) -> bool:
-    """Whether the input is small beside every limit of money; output included it nearly always is."""
-    if SMALL * most.nano_usd <= nano_usd:
-        return True
+    """Whether the input by itself is small beside every limit of money; with the output it nearly always is."""
     return SMALL * max((worst(most.input_tokens, 0, price) for price in prices), default=0) <= nano_usd
 
 

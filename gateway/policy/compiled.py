@@ -15,6 +15,7 @@ from gateway.errors import Rule
 from gateway.limits.bounds import Bounds
 from gateway.limits.reservation import Reservation
 from gateway.limits.scopes import Limit, Scope
+from gateway.limits.spans import Marks, marks_of
 
 OUTPUT = "output_tokens"  # the contract's one name of what endpoints name differently
 TOOLS = "tools."  # before the type of a hosted tool
@@ -48,10 +49,14 @@ class RedactionProfile:
     digest: str = ""
     rule: Rule | None = None
     replaced: frozenset[str] = field(init=False, compare=False, repr=False)  # entities that something else stands for
+    marks: Marks | None = field(init=False, compare=False, repr=False)  # what bounds their number in a body
 
     def __post_init__(self) -> None:
         replaced = frozenset(one for one in self.entities if self.action_for(one) in ("replace", "mask"))
         object.__setattr__(self, "replaced", replaced)
+        changes = self.input and not self.shadow
+        more = bool(self.patterns or self.deny)
+        object.__setattr__(self, "marks", marks_of(replaced, more=more) if changes else None)
 
     def action_for(self, entity: str, *, reply: bool = False) -> Action:
         """The action for one entity type in a request, or in the reply to one."""

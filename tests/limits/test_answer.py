@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 from msgspec import structs
 
 from gateway.errors import Reason
-from gateway.limits.answer import denied, duration, limit_headers, quantity, scope_words
+from gateway.limits.answer import denied, duration, limit_headers, limit_lines, quantity, scope_words
 from gateway.limits.reservation import Estimate
 from gateway.limits.scopes import Denial, Remaining, Unit
 from gateway.limits.standing import BIT_BY_BIT, Standing, shown
@@ -36,6 +36,7 @@ def test_headers_round_as_durations_do(micros: int) -> None:
     bucket = (scope("key:a", limit("rpm", 60)),)
     standing = Standing(shown(bucket, [BIT_BY_BIT]), [7, micros], 0)
     assert limit_headers(standing)[2] == ("x-ratelimit-reset-requests", duration(micros / MICRO))
+    assert limit_lines(standing).endswith(f"\r\nx-ratelimit-reset-requests: {duration(micros / MICRO)}\r\n")
 
 
 @pytest.mark.parametrize(

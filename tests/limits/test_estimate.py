@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.endpoints import Endpoint, find
 from gateway.identity.principal import Principal
-from gateway.limits.estimate import PLACEHOLDER, _few, bound, counted_input, estimate
+from gateway.limits.estimate import PLACEHOLDER, bound, counted_input, estimate
 from gateway.policy.compiled import Key, PolicySet, Price, RedactionProfile
 from gateway.policy.permit import Permit
 from gateway.reading import Ask
@@ -141,8 +141,3 @@ def test_the_bound_is_never_below_the_estimate_nor_below_the_bytes(text: str) ->
 def test_a_count_takes_the_place_of_the_bound() -> None:
     found = counted_input(chat("x" * 4000, ask={"max_output_tokens": 10}), [CHEAP], 507, "o200k_base")
     assert (found.tokens, found.nano_usd, found.by) == (517, 507 * 100 + 10 * 400, "o200k_base")
-
-
-@given(st.text(alphabet="ab:", max_size=80))
-def test_what_is_rare_is_counted_all_the_same(text: str) -> None:
-    assert _few(text.encode(), b":") == text.count(":")

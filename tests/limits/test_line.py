@@ -46,7 +46,8 @@ def denial(bound: Limit, remaining: int, *others: Remaining) -> Denial:
     ],
 )
 def test_how_budgets_want_to_be_held(limits: list[Limit], stream: bool, capped: bool, sliced: bool) -> None:
-    held = bounds_of([scope("key:a", *limits)]).at_line(stream=stream)
+    found = bounds_of([scope("key:a", *limits)])
+    held = found.streamed if stream else found.whole
     assert (held.capped, held.sliced) == (capped, sliced)
 
 

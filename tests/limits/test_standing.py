@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 from msgspec import structs
 
-from gateway.limits.answer import limit_headers, tightest
+from gateway.fields import lines_of
+from gateway.limits.answer import limit_headers, limit_lines, tightest
 from gateway.limits.bounds import ENDLESS, bounds_of
 from gateway.limits.exceptions import lifted
 from gateway.limits.redis_code import encode, keys_of, plans_of
@@ -56,6 +57,7 @@ def test_it_reads_as_the_plain_tuple(pair: tuple[Standing, tuple[Remaining, ...]
     for unit in (Unit.REQUESTS, Unit.TOKENS):
         assert tightest(standing, unit) == tightest(plain, unit)
     assert limit_headers(standing) == limit_headers(plain)
+    assert limit_lines(standing) == lines_of(limit_headers(plain))
     assert [standing[at] for at in range(len(standing))] == list(plain)
     assert (len(standing), tuple(standing), standing[1:]) == (len(plain), plain, plain[1:])
     assert standing == plain
@@ -73,8 +75,8 @@ def test_bounds_are_those_of_the_limits_one_by_one(scopes: tuple[Scope, ...]) ->
         assert least == min(wholes, default=ENDLESS)
         for wanted in (0, 1, least - 1, least, least + 1):
             assert (wanted <= least) == all(wanted <= one for one in wholes) or not wholes
-    assert found.at_line(stream=True).sliced == any(one.sliced for one in limits)
-    assert found.at_line(stream=False).capped == any(one.strict or one.sliced for one in limits)
+    assert found.streamed.sliced == any(one.sliced for one in limits)
+    assert found.whole.capped == any(one.strict or one.sliced for one in limits)
 
 
 def test_what_is_joined_is_found_again_and_made_anew_in_another_period() -> None:
@@ -84,3 +86,12 @@ def test_what_is_joined_is_found_again_and_made_anew_in_another_period() -> None
     tomorrow = plans_of(keys, scopes, NOW + 86_400 * MICRO)
     assert tomorrow.packed != first.packed
     assert plans_of(keys, (scope("key:a", limit("usd", 6), limit("tpd", 9)),), NOW).packed != first.packed
+
+
+@given(SCOPES, some.data())
+def test_what_was_told_of_the_last_request_does_not_stay(scopes: tuple[Scope, ...], data: some.DataObject) -> None:
+    plans = plans_of(keys_of("acme"), scopes, NOW)
+    count = 2 * len(plans.shown.limits)
+    for figures in data.draw(some.lists(some.lists(some.integers(-1, 2), min_size=count, max_size=count), max_size=8)):
+        standing = Standing(plans.shown, figures, NOW)
+        assert limit_lines(standing) == lines_of(limit_headers(tuple(standing)))
