@@ -9,7 +9,7 @@ to bottom (`journey.py`); each step returns a value that proves the step was don
     plan         → Plan         which provider and model version may answer, in order       routing/
     reserve      → Reservation  the worst case, taken from every limit at once               limits/
     redact       → SafeRequest  the body that may leave, and the way back                    redaction/
-    call         → Called       an answer that has begun, and by whom                        calling.py, providers/
+    call         → Answer       an answer that has begun, and by whom                        calling.py, providers/
     relay                       the answer goes to the client; the exchange learns its usage stream/
     settle, record              what was not used goes back; one line says what happened     limits/, telemetry/
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import structs
 
 from gateway.errors import LateRefusal, Reason, Refusal
@@ -15,6 +14,7 @@ from gateway.exchange import Exchange, Phase
 from gateway.fields import Fields
 from gateway.forms import Form
 from gateway.objects.keeping import looked_through, see
+from gateway.own_lines import answer_lines
 from gateway.policy.decide import form_guard
 from gateway.policy.parameters import capped
 from gateway.policy.permit import Permit
@@ -26,6 +26,7 @@ from gateway.reading import Ask
 from gateway.redaction.safe import SafeRequest
 from gateway.routing.plan import Attempt, share
 from gateway.shapes.table import SHAPES
+from gateway.stream.relay import Answer
 from gateway.translation.pairs import Translation
 from gateway.translation.speaking import spoken
 
@@ -34,20 +35,6 @@ if TYPE_CHECKING:
     from gateway.ports import Arrival, Clock
 
 Body = bytes | AsyncIterator[bytes] | None
-
-
-class Called(msgspec.Struct, frozen=True):
-    """Evidence that a provider has begun to answer. `see`: what a JSON answer that we do not meter must pass;
-    `translation`: where it speaks another dialect than the client."""
-
-    provider: Provider
-    upstream: Upstream
-    see: Callable[[bytes], Awaitable[bytes]] | None = None
-    translation: Translation | None = None
-
-    def way_back(self, safe: SafeRequest) -> SafeRequest:
-        """The redaction of this call; of a translated response nothing is kept, since nobody can continue it."""
-        return safe if self.translation is None or safe.keep is None else structs.replace(safe, keep=None)
 
 
 class _Leaving:
@@ -68,7 +55,7 @@ class _Leaving:
 
 async def call(
     exchange: Exchange, arrival: Arrival, permit: Permit, attempt: Attempt, safe: SafeRequest, rooms: Rooms
-) -> Called:
+) -> Answer:
     """Call the provider with a body that may leave, in its own dialect, with one of its credentials, and with the next
     where that one is refused or limited: no byte has gone to the client. Raises LateRefusal where the dialect has no
     words for it or no credential serves the tenant, ConnectFailed, ProviderTimeout, ProviderBroken."""
@@ -94,12 +81,12 @@ async def call(
     if upstream.status in ROTATED and credential is not None and not leaving.fixed:
         now = rooms.clock.now()
         credentials.refused(credential, upstream.status, now, retry_after(upstream.headers, now))
-    return Called(leaving.provider, upstream)
+    return Answer(leaving.provider, upstream, safe, answer_lines(exchange))
 
 
 async def _call_anew(
     exchange: Exchange, came: Mapping[str, str], permit: Permit, attempt: Attempt, safe: SafeRequest, rooms: Rooms
-) -> Called:
+) -> Answer:
     """A call that is not like the last with the client's headers, which `came`."""
     ask, provider, clock = permit.ask, rooms.providers[attempt.provider], rooms.clock
     body, headers, translation = _outgoing(exchange, came, permit, attempt, safe, provider, clock)
@@ -136,8 +123,11 @@ async def _call_anew(
         if credential is credentials.usual and last is not None and isinstance(transport, Repeating):
             way = transport.way(last)
             came.made[_Leaving] = _Leaving(provider, ask, attempt, credential, secret, way, fixed=fixed)
+    if translation is not None and safe.keep is not None:  # nobody can continue a translated response
+        safe = structs.replace(safe, keep=None)
     looked_at = ask.endpoint.shape not in provider.speaks and looked_through(permit)
-    return Called(provider, upstream, partial(see, exchange, rooms.objects) if looked_at else None, translation)
+    look = partial(see, exchange, rooms.objects) if looked_at else None
+    return Answer(provider, upstream, safe, answer_lines(exchange), look, translation)
 
 
 def _answering(exchange: Exchange, upstream: Upstream, clock: Clock) -> None:

@@ -53,7 +53,7 @@ from gateway.redaction.safe import SafeRequest
 from gateway.reserving import reserve, unlimited
 from gateway.routing.plan import only_plan, plan, share, stickiness
 from gateway.stream.recount import recount
-from gateway.stream.relay import Answer, final_usage, relay
+from gateway.stream.relay import final_usage, relay
 from gateway.stream.tunnel import Tunnels
 from gateway.tokens.counting import Counting
 from gateway.unserved import unserved
@@ -201,13 +201,11 @@ async def _travel(
 
     if ask.upgrade or (endpoint.shape in COUNTS and counts_here(ask, rooms.providers[attempt.provider])):
         return await _answer_otherwise(exchange, arrival, permit, reply, rooms)
-    called = await call(exchange, arrival, permit, attempt, safe, rooms)
-    safe, lines = called.way_back(safe) if safe.keep is not None else safe, answer_lines(exchange)
-    answer = Answer(called.provider, called.upstream, safe, lines, called.see, called.translation)
+    answer = await call(exchange, arrival, permit, attempt, safe, rooms)
     try:
         await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
     finally:
-        called.upstream.close()
+        answer.upstream.close()
     return None
 
 
