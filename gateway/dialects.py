@@ -103,14 +103,13 @@ class AnthropicDialect:
 
 OPENAI: Dialect = OpenAIDialect()
 ANTHROPIC: Dialect = AnthropicDialect()
-_ANTHROPIC_NAMES = frozenset(("messages", "message_batches"))
 
 
 def dialect_of(endpoint: Endpoint | None, *, anthropic: bool = False) -> Dialect:
     """The dialect that a client speaks. `anthropic`: it says so itself, which is all there is where nothing is
     served."""
     if endpoint is not None:
-        anthropic = endpoint.anthropic or endpoint.name in _ANTHROPIC_NAMES
+        anthropic = endpoint.in_anthropics_words
     return ANTHROPIC if anthropic else OPENAI
 
 

@@ -33,10 +33,12 @@ class Endpoint(msgspec.Struct, frozen=True):
     anthropic: bool = False  # the client says so, by the header `anthropic-version`
     visible: bool = True  # whether the gateway reads cost and text of this call; follows from the shape
     operation: str = ""  # OpenTelemetry's `gen_ai.operation.name`; follows from the shape
+    in_anthropics_words: bool = False  # whether its client expects Anthropic's dialect; follows from the two
 
     def __post_init__(self) -> None:
         shape = SHAPES.get(self.shape)
         msgspec.structs.force_setattr(self, "visible", self.shape != "opaque")
+        msgspec.structs.force_setattr(self, "in_anthropics_words", self.anthropic or self.name in ANTHROPICS)
         msgspec.structs.force_setattr(self, "operation", shape.operation if shape is not None else self.name)
 
     @property
@@ -65,6 +67,7 @@ _BELOW_HOT = {
     "chat": "stored_completions", "completions": "stored_completions", "embeddings": "stored_embeddings",
     "responses": "stored_responses", "messages": "message_batches",
 }  # fmt: skip
+ANTHROPICS = frozenset(("messages", "message_batches"))  # names that nobody else has
 OTHER = "other"  # every path that has no name here yet: a client's words must not become ours
 OWN_KEY = "/gateway/v1/key"  # what a key may do and what is left of it
 OWN_METHODS = {OWN_KEY: ("GET", "HEAD")}  # of paths that never reach a provider

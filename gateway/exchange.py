@@ -64,6 +64,7 @@ class IllegalMove(Exception):
 
 
 NONE_OVER = (0, 0)
+_ENDED = Phase.ENDED
 _NOTHING, _ABANDONED = Basis.NOTHING, Basis.ABANDONED
 
 
@@ -71,68 +72,62 @@ class Exchange:
     """One request and what became of it. Times are monotonic seconds. No dataclass: to take as many arguments as it has
     fields would take longer than all that is done to them; and no Struct, which is slow to write to."""
 
-    request_id: str
-    received: float
-    started_at: float  # Unix seconds
-    method: str
-    path: str
-    peer: str
-    policy: PolicySet
-    endpoint: Endpoint | None
-    dialect: Dialect  # whose words the client expects
-    phase: str
-    principal: Principal | None
-    ask: Ask | None
-    permit: Permit | None
-    plan: Plan | None
-    reservation: Reservation | None
-    safe: SafeRequest | None
-    attempt: Attempt | None
-    called: float | None
-    answered: float | None  # head of the provider's answer
-    first_byte: float | None  # first byte to the client
-    ended: float | None
-    credential: str | None  # the name of the provider's that was used last
-    provider_status: int | None
-    provider_request_id: str | None
-    provider_error: str | None  # its code, never its message
-    told_code: str | None  # the code that the client was told of that
-    status: int | None  # what the client was told
-    ending: str | None
-    refusal: Refusal | None
-    failure: Failure | None
-    usage: Usage | None
-    passed: Passed | None  # of a reply, until it is counted
-    counted_by: str | None  # the encoding of our own count
-    charge: Charge | None
-    overshoot: tuple[int, int]  # tokens and nano-USD beyond what was held
-    cut: Denial | None  # the budget that ended the answer before its time
-    response_id: str | None
-    response_model: str | None
-    finish_reasons: tuple[str, ...]
-    tier: str | None  # the service tier that the provider says it served
-    reply: Coverage | None  # what the search of the reply has seen
-    flags: tuple[str, ...]
-    dropped: tuple[str, ...]  # parameters that the provider's dialect cannot express
-
-    __slots__ = tuple(__annotations__)
+    __slots__ = (
+        "answered", "ask", "attempt", "called", "charge", "counted_by", "credential", "cut", "dialect",
+        "dropped", "ended", "ending", "endpoint", "failure", "finish_reasons", "first_byte", "flags", "method",
+        "overshoot", "passed", "path", "peer", "permit", "phase", "plan", "policy", "principal",
+        "provider_error", "provider_request_id", "provider_status", "received", "refusal", "reply",
+        "request_id", "reservation", "response_id", "response_model", "safe", "started_at", "status", "tier",
+        "told_code", "usage",
+    )  # fmt: skip
 
     def __init__(
         self, request_id: str, received: float, started_at: float, method: str, path: str, peer: str,
         policy: PolicySet, endpoint: Endpoint | None = None, dialect: Dialect = OPENAI,
     ) -> None:  # fmt: skip
-        self.request_id, self.received, self.started_at = request_id, received, started_at
-        self.method, self.path, self.peer = method, path, peer
-        self.policy, self.endpoint, self.dialect = policy, endpoint, dialect
+        self.request_id = request_id
+        self.received = received
+        self.started_at = started_at  # Unix seconds
+        self.method = method
+        self.path = path
+        self.peer = peer
+        self.policy = policy
+        self.endpoint = endpoint
+        self.dialect = dialect  # whose words the client expects
         self.phase = Phase.ARRIVED
-        self.principal = self.ask = self.permit = self.plan = self.reservation = self.safe = self.attempt = None
-        self.called = self.answered = self.first_byte = self.ended = None
-        self.credential = self.provider_status = self.provider_request_id = self.provider_error = None
-        self.told_code = self.status = self.ending = self.refusal = self.failure = None
-        self.usage = self.passed = self.counted_by = self.charge = self.cut = None
-        self.response_id = self.response_model = self.tier = self.reply = None
-        self.finish_reasons = self.flags = self.dropped = ()
-        self.overshoot = NONE_OVER
+        self.principal: Principal | None = None
+        self.ask: Ask | None = None
+        self.permit: Permit | None = None
+        self.plan: Plan | None = None
+        self.reservation: Reservation | None = None
+        self.safe: SafeRequest | None = None
+        self.attempt: Attempt | None = None
+        self.called: float | None = None
+        self.answered: float | None = None  # head of the provider's answer
+        self.first_byte: float | None = None  # first byte to the client
+        self.ended: float | None = None
+        self.credential: str | None = None  # the name of the provider's that was used last
+        self.provider_status: int | None = None
+        self.provider_request_id: str | None = None
+        self.provider_error: str | None = None  # its code, never its message
+        self.told_code: str | None = None  # the code that the client was told of that
+        self.status: int | None = None  # what the client was told
+        self.ending: str | None = None
+        self.refusal: Refusal | None = None
+        self.failure: Failure | None = None
+        self.usage: Usage | None = None
+        self.passed: Passed | None = None  # of a reply, until it is counted
+        self.counted_by: str | None = None  # the encoding of our own count
+        self.charge: Charge | None = None
+        self.overshoot: tuple[int, int] = NONE_OVER  # tokens and nano-USD beyond what was held
+        self.cut: Denial | None = None  # the budget that ended the answer before its time
+        self.response_id: str | None = None
+        self.response_model: str | None = None
+        self.finish_reasons: tuple[str, ...] = ()
+        self.tier: str | None = None  # the service tier that the provider says it served
+        self.reply: Coverage | None = None  # what the search of the reply has seen
+        self.flags: tuple[str, ...] = ()
+        self.dropped: tuple[str, ...] = ()  # parameters that the provider's dialect cannot express
 
     def enter(self, phase: str) -> None:
         """Move on. Raises IllegalMove when the table does not allow it."""
@@ -142,7 +137,9 @@ class Exchange:
 
     def end(self, ending: str, status: int | None, now: float) -> None:
         """The one ending. Raises IllegalMove the second time."""
-        self.enter(Phase.ENDED)
+        if _ENDED not in LIFECYCLE[self.phase]:
+            raise IllegalMove(f"{self.phase} → {_ENDED}")
+        self.phase = _ENDED
         self.ending, self.status, self.ended = ending, status, now
 
     @property

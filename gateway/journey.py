@@ -1,8 +1,8 @@
 """THE JOURNEY of a request, from top to bottom.
 
-Each step takes what the steps before it have proved and returns its own evidence, or a Refusal. `_travel` is the way;
-`journey` is what holds around it: whatever happens, to the client, the provider, the store or to us, the exchange
-ends once, and its end settles the budget and writes the record.
+Each step takes what the steps before it have proved and returns its own evidence, or a Refusal. `_travel` is the way
+and `_prepare` its middle; `journey` is what holds around it: whatever happens, to the client, the provider, the store
+or to us, the exchange ends once, and its end settles the budget and writes the record.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import structs
@@ -51,7 +51,7 @@ from gateway.reading import read, read_now
 from gateway.recording import record_of
 from gateway.redaction.safe import SafeRequest
 from gateway.reserving import reserve, unlimited
-from gateway.routing.plan import only_plan, plan, share, stickiness
+from gateway.routing.plan import Attempt, Plan, only_plan, plan, share, stickiness
 from gateway.stream.recount import recount
 from gateway.stream.relay import final_usage, relay
 from gateway.stream.tunnel import Tunnels
@@ -93,6 +93,15 @@ class Rooms:
     objects: ObjectDirectory
     tunnels: Tunnels
     max_body: int  # bytes of a body that are held
+
+
+class Straight(NamedTuple):
+    """What the steps of `_prepare` come to for a call and for all that are like it: one version alone may answer, no
+    limit holds it, nothing is redacted, and what it names can be nobody else's. So it leaves nothing behind either."""
+
+    plan: Plan
+    reservation: Reservation
+    attempt: Attempt
 
 
 JSON = (("content-type", "application/json"),)
@@ -139,11 +148,13 @@ def left_before(arrival: Arrival, endpoint: Endpoint | None, rooms: Rooms) -> No
 
 
 def _arrived(arrival: Arrival, endpoint: Endpoint | None, rooms: Rooms) -> Exchange:
-    return Exchange(
+    exchange = Exchange(
         arrival.request_id, arrival.received, rooms.clock.now(), arrival.method, arrival.path, arrival.peer,
-        rooms.policies.current, endpoint=endpoint,
-        dialect=dialect_of(endpoint, anthropic="anthropic-version" in arrival.headers),
+        rooms.policies.current, endpoint,
     )  # fmt: skip
+    if endpoint is None or endpoint.in_anthropics_words:
+        exchange.dialect = dialect_of(endpoint, anthropic="anthropic-version" in arrival.headers)
+    return exchange
 
 
 async def _travel(
@@ -170,20 +181,42 @@ async def _travel(
     if isinstance(permit, Refusal):
         return permit
     exchange.permit = permit
-    if endpoint.shape == "models":
+    decided = permit.decided
+    if decided is not None and decided.straight is not None and "service_tier" not in ask.fields:
+        exchange.plan, exchange.reservation, attempt = decided.straight
+        exchange.enter(Phase.RESERVED)
+        exchange.safe = safe = SafeRequest(ask.body)
+    elif endpoint.shape == "models":
         return await _list_models(exchange, permit, reply)
+    else:
+        ready = await _prepare(exchange, permit, rooms)
+        if isinstance(ready, Refusal):
+            return ready
+        attempt, safe = ready
+        if ask.upgrade or counts_here(ask, rooms.providers[attempt.provider]):
+            return await _answer_otherwise(exchange, arrival, permit, reply, rooms)
 
+    answer = await call(exchange, arrival, permit, attempt, safe, rooms)
+    try:
+        await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
+    finally:
+        answer.upstream.close()
+    return None
+
+
+async def _prepare(exchange: Exchange, permit: Permit, rooms: Rooms) -> tuple[Attempt, SafeRequest] | Refusal:
+    """From the permit to the body that may leave. What is the same for all calls like this one is kept with what was
+    decided of them."""
+    now, ask, policy = exchange.started_at, permit.ask, permit.policy
     route = only_plan(permit) or plan(permit, _draw(permit, rooms), now)
     if isinstance(route, Refusal):
         return route
     exchange.plan = route
 
-    attempt, policy = route.attempts[0], permit.policy
-    foreign = (
-        await held(rooms.objects, policy, principal.key, attempt.provider, ask) if policy.several_tenants else None
-    )
-    if foreign is not None:
-        return foreign
+    if policy.several_tenants:
+        foreign = await held(rooms.objects, policy, permit.principal.key, route.attempts[0].provider, ask)
+        if foreign is not None:
+            return foreign
 
     reservation = unlimited(permit) or await reserve(
         exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now
@@ -199,14 +232,17 @@ async def _travel(
         return safe
     exchange.safe = safe
 
-    if ask.upgrade or (endpoint.shape in COUNTS and counts_here(ask, rooms.providers[attempt.provider])):
-        return await _answer_otherwise(exchange, arrival, permit, reply, rooms)
-    answer = await call(exchange, arrival, permit, attempt, safe, rooms)
-    try:
-        await relay(exchange, answer, reply, rooms.clock, rooms.counting, rooms.store.grow)
-    finally:
-        answer.upstream.close()
-    return None
+    if reservation.account is not None and permit.redaction is None:
+        _keep_straight(permit, route, reservation)
+    return route.attempts[0], safe
+
+
+def _keep_straight(permit: Permit, route: Plan, reservation: Reservation) -> None:
+    decided, policy = permit.decided, permit.policy
+    if decided is None or policy.several_tenants or permit.ask.endpoint.shape in COUNTS:
+        return
+    if route is only_plan(permit) and reservation is decided.unlimited:
+        decided.straight = Straight(route, reservation, route.attempts[0])
 
 
 async def _answer_otherwise(
@@ -286,7 +322,8 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
     try:
         if (reservation := exchange.reservation) is not None:
             _settle(exchange, reservation, rooms)
-        if _holds(exchange):
+        permit = exchange.permit
+        if permit is None or permit.decided is None or permit.decided.straight is None:
             _let_go(exchange, rooms)
     except Exception as bug:  # noqa: BLE001  # what is left behind must not cost the record
         rooms.records.bug(exchange.request_id, bug)
@@ -311,15 +348,6 @@ def _settle(exchange: Exchange, reservation: Reservation, rooms: Rooms) -> None:
         rooms.settler.settle(reservation.lease, charge)
     elif reservation.account is not None:
         rooms.settler.add_up(reservation.account, exchange.request_id, charge)
-
-
-def _holds(exchange: Exchange) -> bool:
-    """Whether there may be something to let go: most requests are a body in memory, without a redaction profile, of
-    the only tenant."""
-    ask, permit = exchange.ask, exchange.permit
-    if ask is None or permit is None or ask.rest is not None:
-        return ask is not None
-    return permit.redaction is not None or permit.policy.several_tenants
 
 
 def _let_go(exchange: Exchange, rooms: Rooms) -> None:

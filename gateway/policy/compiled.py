@@ -240,7 +240,7 @@ class Decided:
     `decision_id` says; `row` is the usage row that they add to, `bounds` what their limits come to. The rest is filled
     by those who work it out: `records` by whoever writes them down; `routes`, the versions that may answer and the plan
     of each, and `plan`, if there is but one version, by whoever plans; `unlimited`, where no limit holds them, by
-    whoever reserves."""
+    whoever reserves; `straight` by the journey (`journey.Straight`)."""
 
     id: str
     key: Key
@@ -253,6 +253,7 @@ class Decided:
     routes: tuple[tuple[Version, ...], Mapping[str, Any]] | None = field(default=None, repr=False)
     plan: Any = field(default=None, repr=False)
     unlimited: Reservation | None = field(default=None, repr=False)
+    straight: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
