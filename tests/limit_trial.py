@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import redis
@@ -36,7 +37,13 @@ def scope(name: str, *limits: Limit, zone: str = "UTC") -> Scope:
 
 
 def claim(request: str, *scopes: Scope, tokens: int = 10, nano_usd: int = 1000, tenant: str = "acme") -> Claim:
-    return Claim(request, tenant, scopes, tokens, nano_usd)
+    return Claim(request, tenant, same(scopes), tokens, nano_usd)
+
+
+@lru_cache(maxsize=10_000)
+def same(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+    """One tuple for all that are equal, as the policies have it: stores keep how they are asked by its identity."""
+    return scopes
 
 
 class TurnedClock:
