@@ -24,6 +24,7 @@ from bench.processes import redis_server
 from gateway.errors import Rule
 from gateway.limits.redis import RedisStore
 from gateway.limits.redis_code import (
+    ADMIT,
     NOTHING,
     Keys,
     Plans,
@@ -63,6 +64,7 @@ def limits() -> tuple[Limit, ...]:
     return tuple(Limit(name, unit, window, LOTS**2 if unit is Unit.USD else LOTS, RULE) for name, unit, window in kinds)
 
 
+EPOCH = "a life for bench" + f"{1:016x}"
 SCOPES = tuple(Scope(name, limits()) for name in ("key:k_bench", "team:support", "tenant:acme"))
 Pair = Callable[[str], Awaitable[None]]
 Step = Callable[[], Awaitable[None]]
@@ -104,7 +106,7 @@ async def theirs(url: str) -> Side:
         claim = Claim(name, "theirs", SCOPES, 900, 1000)
         admit = words(admitting(keys, scripts[0], plans, claim, now))
         await call(shas[0], int(admit[0]), *admit[1:])
-        lease = Lease(claim, (), epoch="epoch")
+        lease = Lease(claim, (), epoch=EPOCH)
         settle = words(closing(keys, lease, plans, charged(Charge(500, 600)), b"", NOTHING)[1])
         await call(shas[1], int(settle[0]), *settle[1:])
 
@@ -117,7 +119,8 @@ async def theirs(url: str) -> Side:
 def admitting(keys: Keys, script: Script, plans: Plans, claim: Claim, now: int) -> bytes:
     """The arguments of an admission."""
     request = claim.request_id.encode()
-    return admission(form_of(keys, script, plans, claim, len(request), now), claim, request, b"", b"epoch")
+    form = form_of(keys, script, plans, claim, len(request), now)
+    return admission(form, claim, request, NOTHING, EPOCH[:16].encode(), 1, ADMIT)
 
 
 def words(encoded: bytes) -> list[bytes]:
@@ -139,7 +142,7 @@ def unpacking() -> float:
     for number in range(2000):
         claim = Claim(str(number), "theirs", SCOPES, 900, 1000)
         words(admitting(keys, script, plans, claim, now))
-        words(closing(keys, Lease(claim, (), epoch="epoch"), plans, charged(Charge(500, 600)), b"", NOTHING)[1])
+        words(closing(keys, Lease(claim, (), epoch=EPOCH), plans, charged(Charge(500, 600)), b"", NOTHING)[1])
     return (time.process_time() - before) / 2000
 
 

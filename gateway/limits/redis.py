@@ -22,11 +22,15 @@ from gateway.limits.exceptions import Exemption
 from gateway.limits.ledger import LEASE, GivenUp
 from gateway.limits.redis_books import days_from, excepting, growing, is_listed, refused, refused_growth, rows_of
 from gateway.limits.redis_code import (
+    ADMIT,
+    NOTHING,
+    STANDING,
     TENANTS,
     Form,
     Keys,
     Script,
     admission,
+    bulk,
     command,
     expiring,
     form_of,
@@ -95,14 +99,17 @@ class RedisStore:
         self._usual: dict[tuple[str, int, str, str, int], tuple[int, int, Link, Form]] = {}
         self._told: dict[str, tuple[int, object]] = {}  # tenant → when (µs) it was put into the index, over which link
         self._index, self._beats = slot_of(OPEN), slot_of(ALIVE)
+        # With who we are it names a life of the store that begins: never the same twice, it may come back empty any time.
         self._admissions = 0
         self.processes = 1
 
     async def admit(self, claim: Claim) -> Lease | Denial:
         """One round trip. A lost reply is asked for once more: the same request id counts once."""
-        now, given = self._now(), b""
-        if self._micros is not None:
-            given = self._given()
+        if self._micros is None:
+            now, time = int(self._clock.now() * MICRO) + self._skew, NOTHING
+        else:
+            now = self._micros()
+            time = bulk(b"%d" % now)
         request = claim.request_id.encode()
         found = self._usual.get((claim.tenant, id(claim.scopes), claim.row, claim.time_zone, len(request)))
         if found is None:
@@ -110,9 +117,9 @@ class RedisStore:
         start, end, link, form = found
         if link.lost or not start <= now < end:
             return await self._admit_anew(claim, request)
-        self._admissions = begin = self._admissions + 1
+        self._admissions = number = self._admissions + 1
         try:
-            reply = await link.send(admission(form, claim, request, given, b"%b-%x" % (self._me, begin), form.head))
+            reply = await link.send(admission(form, claim, request, time, self._me, number, ADMIT, form.head))
         except (Lost, ReplyError) as failure:
             return await self._admit_anew(claim, request, failure)
         if reply[0] == 1 and not link.lost:
@@ -127,13 +134,11 @@ class RedisStore:
         if told is None or told[1] != self._servers.life(self._index) or not 0 <= self._now() - told[0] < REGISTER:
             told = await self._tell(tenant)
         keys, now = self._of(tenant), self._now()
-        # What the epoch becomes where there is none. Never the same twice: the store may come back empty at any time.
         self._admissions += 1
-        begin = b"%b-%x" % (self._me, self._admissions)
         for _ in range(3):
             form = form_of(keys, script, plans_of(keys, claim.scopes, now), claim, len(request), now)
             self._keep(claim, len(request), form, told)
-            keyed = admission(form, claim, request, self._given(), begin)
+            keyed = admission(form, claim, request, bulk(self._given()), self._me, self._admissions, ADMIT)
             if isinstance(failure, Lost):
                 lost, failure = failure, None
                 reply = await self._ask_again(lost, keys.slot, script, form.count, keyed)
@@ -230,7 +235,7 @@ class RedisStore:
         for _ in range(3):
             plans = plans_of(keys, [*scopes], now)  # asked seldom, so not kept
             form = form_of(keys, self._admit, plans, claim, 0, now)
-            keyed = admission(form, claim, b"", self._given(), b"", mode=b"standing")
+            keyed = admission(form, claim, b"", bulk(self._given()), self._me, 0, STANDING)
             reply = await self._ask(keys.slot, self._admit, form.count, keyed)
             now = self._learn(reply[1])
             if reply[0] == 4:

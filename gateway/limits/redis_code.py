@@ -231,18 +231,17 @@ def form_of(keys: Keys, script: Script, plans: Plans, claim: Claim, size: int, n
 
 
 def admission(
-    form: Form, claim: Claim, request: bytes, given: bytes, begin: bytes, head: bytes = b"", mode: bytes = b"admit"
+    form: Form, claim: Claim, request: bytes, time: bytes, process: bytes, number: int, mode: bytes, head: bytes = b""
 ) -> bytes:
-    """Arguments of admit.lua behind its name, and before them `head`. `given`: the time, where it is not Redis' own."""
+    """Arguments of admit.lua behind its name, and before them `head`. Encoded already: `time`, where it is not Redis'
+    own, and `mode`. What becomes the epoch where there is none: the name of this `process`, 16 bytes, and a number."""
     tokens, nano_usd = claim.tokens, claim.nano_usd
     first, first_usd = tokens, nano_usd
     if claim.first_tokens is not None or claim.first_nano_usd is not None:
         first, first_usd = claim.first()
-    if not 0 <= tokens | nano_usd | first | first_usd <= LARGEST:
+    if not 0 <= tokens | nano_usd | first | first_usd <= LARGEST:  # as they nearly always are: LARGEST is all ones
         tokens, nano_usd, first, first_usd = cut(tokens), cut(nano_usd), cut(first), cut(first_usd)
-    own = _ADMITTING % (
-        tokens, nano_usd, len(given), given, len(begin), begin, len(mode), mode, first, first_usd
-    )  # fmt: skip
+    own = _ADMITTING % (tokens, nano_usd, time, process, number, mode, first, first_usd)
     return b"".join((head, form.before, request, form.between, request, own, form.after))
 
 
@@ -294,11 +293,8 @@ def renewing(keys: Keys, request_ids: Sequence[str], given: bytes) -> tuple[int,
 
 
 def charged(charge: Charge) -> tuple[int, int, int]:
-    """Tokens, nano-USD and requests, as settle.lua takes them."""
-    tokens, nano_usd, requests = charge.tokens, charge.nano_usd, charge.requests
-    if 0 <= tokens | nano_usd | requests <= LARGEST:  # as they nearly always are: LARGEST is all ones
-        return tokens, nano_usd, requests
-    return cut(tokens), cut(nano_usd), cut(requests)
+    """Tokens, nano-USD and requests, as the scripts take them."""
+    return cut(charge.tokens), cut(charge.nano_usd), cut(charge.requests)
 
 
 def cut(amount: int) -> int:
@@ -325,5 +321,6 @@ _OWN = b"$%d\r\n%bt:%b\r\n%b" + _ARGUMENT  # tombstone, epoch and scopes; reques
 # Of an admission: request id's end; tokens, nano-USD, the lease's length, the time, the epoch to begin with, the mode,
 # and what sliced limits hold at first. Amounts have as many digits as the largest, so that nobody counts them.
 _AMOUNTS = 2 * b"$16\r\n%016d\r\n"
-_ADMITTING = b"\r\n" + _AMOUNTS + LEASE_MICROS + 3 * _ARGUMENT + _AMOUNTS
+_ADMITTING = b"\r\n" + _AMOUNTS + LEASE_MICROS + b"%b$32\r\n%b%016x\r\n%b" + _AMOUNTS
+ADMIT, STANDING = bulk(b"admit"), bulk(b"standing")
 _CLOSING = _OWN + 4 * _ARGUMENT + b"%b" + _ARGUMENT + b"%b"

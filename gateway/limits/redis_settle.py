@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import StoreFailure
-from gateway.limits.ledger import UNCOUNTED
+from gateway.limits.ledger import LARGEST, UNCOUNTED
 from gateway.limits.redis_books import crossed_of
 from gateway.limits.redis_code import Keys, Plans, Script, charged, closing, closing_all, plans_of, renewing, row_in
 from gateway.limits.redis_nodes import Servers
@@ -113,10 +113,12 @@ class Settling:
             group = groups.get((claim.tenant, epoch))
             if group is None:
                 group = groups[claim.tenant, epoch] = [], [], []
-            places, scopes, told = group
-            places.append(at)
-            scopes.append(claim.scopes)
-            told.append((claim.request_id, *charged(charge)))
+            tokens, nano_usd, requests = charge.tokens, charge.nano_usd, charge.requests
+            if not 0 <= tokens | nano_usd | requests <= LARGEST:  # LARGEST is all ones
+                tokens, nano_usd, requests = charged(charge)
+            group[0].append(at)
+            group[1].append(claim.scopes)
+            group[2].append((claim.request_id, tokens, nano_usd, requests))
         calls: list[Call] = []
         for (tenant, epoch), group in groups.items():
             calls += self._calls(tenant, epoch, *group)

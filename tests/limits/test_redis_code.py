@@ -9,8 +9,10 @@ from msgspec import msgpack, structs
 
 from gateway.limits.ledger import LARGEST, LEASE
 from gateway.limits.redis_code import (
+    ADMIT,
     Script,
     admission,
+    bulk,
     charged,
     closing,
     closing_all,
@@ -57,8 +59,9 @@ def test_an_admission(
     )
     keys = keys_of(tenant)
     form = form_of(keys, SCRIPT, plans_of(keys, wanted.scopes, NOW), wanted, len(request.encode()), NOW)
-    keyed = admission(form, wanted, request.encode(), given, b"life-1")
-    assert admission(form, wanted, request.encode(), given, b"life-1", form.head) == SCRIPT.evalsha(form.count, keyed)
+    arguments = form, wanted, request.encode(), bulk(given), b"a process of our", 0xABC, ADMIT
+    keyed = admission(*arguments)
+    assert admission(*arguments, form.head) == SCRIPT.evalsha(form.count, keyed)
     said = read(form.count, keyed)
     scope_keys = [keys.prefix + b"s:" + one.id.encode() for one in scopes]
     assert said[:7] == [
@@ -66,8 +69,8 @@ def test_an_admission(
         *scope_keys,
     ]  # fmt: skip
     assert said[7:16] == [
-        request.encode(), padded(tokens), padded(nano_usd), b"%d" % LEASE, given, b"life-1", b"admit",
-        padded(tokens if first is None else first), padded(nano_usd),
+        request.encode(), padded(tokens), padded(nano_usd), b"%d" % LEASE, given, b"a process of our0000000000000abc",
+        b"admit", padded(tokens if first is None else first), padded(nano_usd),
     ]  # fmt: skip
     assert msgpack.decode(said[16]) == [f"{keys.prefix.decode()}u:20261130", "k|t||m"]
     assert [msgpack.decode(one)[3][0][2] for one in said[17:]] == [5, 7]
