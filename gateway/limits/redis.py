@@ -99,7 +99,7 @@ class RedisStore:
         self._usual: dict[tuple[str, int, str, str, int], tuple[int, int, Link, Form]] = {}
         self._told: dict[str, tuple[int, object]] = {}  # tenant → when (µs) it was put into the index, over which link
         self._index, self._beats = slot_of(OPEN), slot_of(ALIVE)
-        # With who we are it names a life of the store that begins: never the same twice, it may come back empty any time.
+        # With who we are it names a life of the store that begins: never one twice, as it may come back empty any time.
         self._admissions = 0
         self.processes = 1
 
