@@ -185,8 +185,8 @@ def _covered(safe: SafeRequest | None) -> _Covered:
 def _say_more(told: ToldMore, exchange: Exchange) -> None:
     """How limits stood, what went beyond them, what the reply held."""
     if (reservation := exchange.reservation) is not None:
-        if (lease := reservation.lease) is not None and reservation.counted:
-            _say_limits(told, lease.remaining)
+        if (lease := reservation.lease) is not None and (standing := odd(lease.remaining)):
+            _say_limits(told, standing)
     elif exchange.refusal is not None:
         _say_limits(told, exchange.refusal.remaining)
     if exchange.overshoot != NONE_OVER:
@@ -204,7 +204,6 @@ def _say_more(told: ToldMore, exchange: Exchange) -> None:
 
 
 def _say_limits(told: ToldMore, standing: Iterable[Remaining]) -> None:
-    standing = odd(standing)
     if exceptions := [raised_words(one.limit, one.scope) for one in standing if one.limit.until]:
         told.exceptions = tuple(exceptions)
     if shadow := [f"{one.limit.name} of {one.scope} ({one.limit.rule})" for one in standing if one.over]:

@@ -51,16 +51,19 @@ def counted_input(permit: Permit, prices: Sequence[Price | None], tokens: int, b
 
 
 def _estimate(permit: Permit, prices: Sequence[Price | None], of: Callable[[bytes], int], by: str) -> Estimate:
-    ask, output = permit.ask, 0
-    body, shape = ask.body, SHAPES.get(ask.endpoint.shape)
+    ask = permit.ask
+    body, fields, shape = ask.body, ask.fields, SHAPES.get(ask.endpoint.shape)
     if body is None or shape is None or shape.free:
         return NONE
-    tokens = of(body)
+    tokens, output = of(body), shape.default_output
     if (profile := permit.redaction) is not None and profile.marks is not None:
         tokens += PLACEHOLDER * most_spans(profile.marks, body)
-    if shape.default_output:
-        output = _output_tokens(permit, shape)
-    if len(prices) == 1:  # likewise
+    if output:
+        if permit.edits or ask.choices != 1 or "prompt" in fields or "best_of" in fields:
+            output = _output_tokens(permit, shape)
+        elif ask.max_output_tokens is not None:
+            output = ask.max_output_tokens
+    if len(prices) == 1:  # as there mostly is
         return Estimate(tokens, output, worst(tokens, output, prices[0]), by)
     return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0), by)
 
@@ -119,15 +122,13 @@ def output_name(permit: Permit) -> str | None:
 
 def _output_tokens(permit: Permit, shape: Shape) -> int:
     """Tokens that may come, over all choices and prompts."""
-    ask, fields = permit.ask, permit.ask.fields
+    ask = permit.ask
     each = ask.max_output_tokens
     for name, value in permit.edits:  # what policy forces or caps is what is sent
         if name in shape.output_names and isinstance(value, int):
             each = value
     if each is None:
         each = shape.default_output
-    if each > 0 and ask.choices == 1 and not permit.edits and "prompt" not in fields and "best_of" not in fields:
-        return each  # of one choice and prompt, as it mostly is
     return max(0, each) * parts(permit)
 
 

@@ -58,15 +58,12 @@ def overshoot(reservation: Reservation, charge: Charge) -> tuple[int, int]:
     estimate, line = reservation.held, reservation.line
     if estimate is None:
         return 0, 0
-    tokens, nano_usd = charge.tokens, charge.nano_usd
-    if line is None:
-        tokens, nano_usd = tokens - estimate.input_tokens - estimate.output_tokens, nano_usd - estimate.nano_usd
-        if tokens <= 0 and nano_usd <= 0:  # as it mostly is
-            return 0, 0
-    else:
-        held = line.holding(line.held)
-        tokens, nano_usd = tokens - held[0], nano_usd - held[1]
-    return max(0, tokens), max(0, nano_usd)
+    held, nano_usd = estimate.input_tokens + estimate.output_tokens, estimate.nano_usd
+    if line is not None:
+        held, nano_usd = line.holding(line.held)
+    if charge.tokens <= held and charge.nano_usd <= nano_usd:  # as it mostly is
+        return 0, 0
+    return max(0, charge.tokens - held), max(0, charge.nano_usd - nano_usd)
 
 
 class Line:

@@ -52,12 +52,11 @@ class Standing(Sequence[Remaining]):
     then what is special about some: the limit's number, the amount that an exception has raised it to, until when; -1
     as amount: only watched, and it would have refused. `odd`: something is special about some."""
 
-    __slots__ = ("_made", "figures", "now", "odd", "shown")
+    __slots__ = ("figures", "now", "odd", "shown")
 
     def __init__(self, shown: Shown, figures: Sequence[int], now: int) -> None:
         self.shown, self.figures, self.now = shown, figures, now
         self.odd = len(figures) != len(shown.ends)
-        self._made: tuple[Remaining, ...] | None = None
 
     def tightest(self, unit: Unit) -> Remaining | None:
         """As `answer.tightest`, of those that need be looked at."""
@@ -96,8 +95,6 @@ class Standing(Sequence[Remaining]):
         return Remaining(scope, limit, self.figures[2 * number], reset)
 
     def _all(self) -> tuple[Remaining, ...]:
-        if self._made is not None:
-            return self._made
         figures = self.figures
         standing = [self._one(at) for at in range(len(self.shown.limits))]
         for start in range(2 * len(standing), len(figures), 3):
@@ -108,8 +105,7 @@ class Standing(Sequence[Remaining]):
                 if amount < 0
                 else structs.replace(one, limit=lifted(one.limit, amount, until))
             )
-        self._made = tuple(standing)
-        return self._made
+        return tuple(standing)
 
     def __len__(self) -> int:
         return len(self.shown.limits)
@@ -122,7 +118,7 @@ class Standing(Sequence[Remaining]):
     @overload
     def __getitem__(self, at: slice) -> tuple[Remaining, ...]: ...
     def __getitem__(self, at: int | slice) -> Remaining | tuple[Remaining, ...]:
-        if self._made is None and not self.odd and isinstance(at, int) and at >= 0:
+        if not self.odd and isinstance(at, int) and at >= 0:
             return self._one(at)
         return self._all()[at]
 
@@ -136,6 +132,6 @@ class Standing(Sequence[Remaining]):
         return repr(self._all())
 
 
-def odd(standing: Iterable[Remaining]) -> Iterable[Remaining]:
+def odd(standing: Sequence[Remaining]) -> Sequence[Remaining]:
     """Those of which a record has something to say, and perhaps others."""
     return () if isinstance(standing, Standing) and not standing.odd else standing
