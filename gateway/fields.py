@@ -21,7 +21,7 @@ class Again(Generic[T]):
     """A head that came over this connection before, and what was made of it. The same bytes around another length are
     the same head, and need not be taken apart again."""
 
-    __slots__ = ("_after", "_before", "_size", "head")
+    __slots__ = ("_after", "_before", "_form", "_size", "head")
 
     def __init__(self, data: bytes, head: T) -> None:
         """`data` is what `head` was made of, with its empty line."""
@@ -29,13 +29,13 @@ class Again(Generic[T]):
         self._size = len(data)  # with as many digits as the last one had
         at = _LENGTH.search(data)
         self._before, self._after = (data[: at.start(1)], data[at.end(1) :]) if at is not None else (b"", b"")
+        self._form = b"%d".join([part.replace(b"%", b"%%") for part in (self._before, self._after)])
 
     def whole(self, data: bytes) -> int:
         """Where the body begins in `data`, if that is this head and a body of the length that it names, no byte more or
         less; else 0."""
         size = self._size
-        head = b"%b%d%b" % (self._before, len(data) - size, self._after)  # what then stands there: one look, no reading
-        if len(head) == size and data.startswith(head):
+        if data[:size] == self._form % (len(data) - size):  # what then stands there: one look, and no digit is read
             return size
         found = self.length(data)
         if found is None or found[0] + found[1] != len(data):

@@ -79,6 +79,13 @@ def test_a_head_without_a_length_is_never_known() -> None:
     assert Again(head, "the head").whole(head) == 0
 
 
+def test_a_head_may_hold_what_formats_do() -> None:
+    head = b"POST /a%d%%b HTTP/1.1\r\nhost: %s\r\ncontent-length: 4\r\nx: %(x)b\r\n\r\n"
+    assert Again(head, "the head").whole(head + b"body") == len(head)
+    assert Again(head, "the head").whole(head + b"bod") == 0
+    assert Again(head, "the head").whole(head.replace(b"%%", b"%") + b"body") == 0
+
+
 def test_a_length_in_another_field_is_not_the_length() -> None:
     head = b"POST / HTTP/1.1\r\nx-content-length: 5\r\ncontent-length: 3\r\n\r\n"
     assert Again(head, "the head").length(head.replace(b": 3", b": 4")) == (len(head), 4)
