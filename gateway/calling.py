@@ -174,7 +174,8 @@ def _edited(ask: Ask, permit: Permit, attempt: Attempt, body: bytes, cap: int | 
     edits = permit.edits if cap is None else capped(permit.edits, ask, cap)
     if model is None and not edits and not metered:
         return body
-    return edit_body(body, edits, model=model, include_usage=metered)
+    fields = ask.fields or None if body is ask.body else None  # else it was redacted, or is no object
+    return edit_body(body, edits, model=model, include_usage=metered, fields=fields)
 
 
 def _metered(ask: Ask) -> bool:

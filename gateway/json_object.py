@@ -31,6 +31,7 @@ class BadJson(ValueError):
 _AROUND = '"":,'  # what a member has besides its key and value, the last one with a brace for the comma
 _ENDS = 1 + len(_AROUND)  # the opening brace, and what the last has
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode, _spaced = msgspec.json.Encoder().encode, msgspec.json.format
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _MEMBER = re.compile(rb'[ \t\r\n]*([{,])[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
 _CLOSING = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
@@ -52,7 +53,7 @@ def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.
         raise BadJson(f"it is nested more than {DEEPEST} levels deep.") from None
     if len(body) > _FLAT:
         _check_depth(body)
-    if not _fills(body, fields) and _places(body, fields) is None:
+    if _gap(body, fields) is None and _walked(body, fields) is None:
         _check_unique(body, {key.decode() for key in read_keys})
     return fields
 
@@ -83,11 +84,12 @@ def splice(body: bytes, fields: Mapping[str, msgspec.Raw], values: Mapping[str, 
     """The body with the values of some of its top-level keys replaced, all other bytes as they came. Raises BadJson
     where one of them occurs twice."""
     places = _places(body, fields)
-    members = _members(body) if places is None else [(name, *place) for name, place in places.items()]
+    if places is not None:
+        members = [(name, *place) for name, place in places.items() if name in values]
+    else:
+        members = [member for member in _members(body) if member[0] in values]
     parts, at, seen = [], 0, set()
     for name, start, end in members:
-        if name not in values:
-            continue
         if name in seen:
             raise BadJson(f"the key '{name}' occurs twice.", param=name)
         seen.add(name)
@@ -128,16 +130,35 @@ def _members(body: bytes) -> list[tuple[str, int, int]]:
     return members
 
 
-def _fills(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
-    """Whether the members, written without a space, are as long as the body: then it holds nothing else, and no key
-    twice, since each further member would make it longer. (A key has at least as many bytes as characters.)"""
-    return sum(map(len, fields.values()), len(_AROUND.join(fields)) + _ENDS) == len(body)
+def _gap(body: bytes, fields: Mapping[str, msgspec.Raw]) -> int | None:
+    """How many spaces stand behind each colon and comma of the top level, where that is all that stands beside the
+    members: none, or one as Python's `json` writes it. Then no key is there twice. (A key has at least as many bytes
+    as characters, so what is as long as the members are holds nothing else.)"""
+    more = len(body) - sum(map(len, fields.values()), len(_AROUND.join(fields)) + _ENDS)
+    if more == 0:
+        return 0
+    if more == 2 * len(fields) - 1 and len(body) <= _SHORT and _spaced(_encode(fields), indent=0) == body:
+        return 1
+    return None
 
 
 def _places(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
     """Where the values stand, if the object's bytes are those of `fields`, one after the other, and nothing else: then
-    no key is there twice. Sound because each value is found again where a value must begin, so the walk cannot get
-    out of step. None proves nothing."""
+    no key is there twice. None proves nothing."""
+    if (gap := _gap(body, fields)) is None:
+        return _walked(body, fields)
+    at, places = 1, {}
+    for key, raw in fields.items():
+        start = at + len(key) + 3 + gap  # two quotes and a colon
+        end = start + len(raw)
+        places[key] = (start, end)
+        at = end + 1 + gap
+    return places
+
+
+def _walked(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
+    """`_places` of what is written in any way. Sound because each value is found again where a value must begin, so the
+    walk cannot get out of step."""
     at = 0
     opening = b"{"
     places = {}

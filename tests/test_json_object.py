@@ -13,9 +13,10 @@ from gateway.json_object import (
     _SHORT,
     DEEPEST,
     BadJson,
-    _fills,
+    _gap,
     _members,
     _places,
+    _walked,
     has_duplicates,
     parse_object,
     splice,
@@ -72,9 +73,14 @@ def test_fields_are_the_values(tree: dict[str, object], form: tuple[str, str], a
     fields = parse_object(body, READ)
     assert {name: json.loads(bytes(raw)) for name, raw in fields.items()} == tree
     assert not has_duplicates(body, fields)
-    assert [(name, body[start:end]) for name, start, end in _members(body)] == [
+    if ascii_only and "\\" not in "".join(map(json.dumps, tree)):
+        assert _gap(body, fields) == {",": 0, ", ": 1}.get(form[0]) or not tree
+    members = _members(body)
+    assert [(name, body[start:end]) for name, start, end in members] == [
         (name, bytes(raw)) for name, raw in fields.items()
     ]
+    for places in (_places(body, fields), _walked(body, fields)):
+        assert places is None or [(name, *place) for name, place in places.items()] == members
 
 
 @given(OBJECTS.filter(bool), FORMS, st.data())
@@ -88,11 +94,28 @@ def test_duplicates_are_never_taken_for_none(
     twice = body[: body.rindex(b"}")] + b"," + member.encode("utf-8", "surrogatepass") + b"}"
     fields = msgspec.json.decode(twice, type=dict[str, msgspec.Raw])
     assert _places(twice, fields) is None
-    assert not _fills(twice, fields)
+    assert _gap(twice, fields) is None
+    assert _walked(twice, fields) is None
     assert has_duplicates(twice, fields)
     if name.encode("utf-8", "surrogatepass") in READ:
         with pytest.raises(BadJson):
             parse_object(twice, READ)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"n":1,"a":2,"b":3,"c":4, "n":1}',  # as long as the four with spaces as Python puts them
+        b'{"n": 1, "a": 2, "b":3,"c":4,"n":1}',
+        b'{"n":1,"a":2,"b":3,"c":4,"n":1}',
+        b'{"n":1,"a":2,"b":3,"c":4,\n"n" : 1}',
+    ],
+)
+def test_a_key_twice_where_there_might_be_spaces_is_seen(body: bytes) -> None:
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    assert _gap(body, fields) is None
+    with pytest.raises(BadJson, match="'n' occurs twice"):
+        parse_object(body, frozenset((b"n",)))
 
 
 @given(OBJECTS, FORMS, st.sampled_from(["gpt", 'q"\\', "é"]))
@@ -104,6 +127,7 @@ def test_editing_changes_nothing_else(tree: dict[str, object], form: tuple[str, 
     }
     body = dumped(tree, form, ascii_only=True).replace(b'"marker_z"', b'"q":1e-7,"marker_z"')
     edited = edit_body(body, (("n", 1),), model=model)
+    assert edited == edit_body(body, (("n", 1),), model=model, fields=parse_object(body, READ))
     assert json.loads(edited) == {**tree, "q": 1e-7, "model": model, "n": 1}
     asked, put = b'"asked_model"', msgspec.json.encode(model)
     if "n" not in tree:

@@ -5,7 +5,7 @@ Every other byte leaves as it came: integers of any size, 1e-7, escapes, the ord
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -15,16 +15,18 @@ _READ = frozenset((b"model", b"stream_options"))
 
 
 def edit_body(
-    body: bytes, edits: Sequence[tuple[str, object]], *, model: str | None = None, include_usage: bool = False
-) -> bytes:
+    body: bytes, edits: Sequence[tuple[str, object]], *, model: str | None = None, include_usage: bool = False,
+    fields: Mapping[str, msgspec.Raw] | None = None,
+) -> bytes:  # fmt: skip
     """The body with the parameters of `edits` set, with another `model`, and with the usage chunk asked for. `body`
-    is a JSON object. Raises BadJson where a key stands twice in it, so that it is not known which one counts."""
+    is a JSON object, `fields` what `parse_object` gave of it, if it was read before. Raises BadJson where a key stands
+    twice in it, so that it is not known which one counts."""
     values = {name: msgspec.json.encode(value) for name, value in edits}
     if model is not None:
         values["model"] = msgspec.json.encode(model)
     if not values and not include_usage:
         return body
-    fields = parse_object(body, _READ)
+    fields = parse_object(body, _READ) if fields is None else fields
     if include_usage:
         values["stream_options"] = _with_usage(fields.get("stream_options"))
     there = {name: value for name, value in values.items() if name in fields}
