@@ -12,15 +12,16 @@ look goes over the bytes as they came (`still`), so that most prompts are neithe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
 
 from gateway.policy.compiled import RedactionProfile
-from gateway.redaction.normal import hides, normal
+from gateway.redaction.normal import FEWEST_DIGITS, hides, normal
 from gateway.redaction.placeholders import LOOKS_LIKE
-from gateway.redaction.sketch import HINTS, Sketch
+from gateway.redaction.sketch import DIGITS, HINTS, Sketch, dotted, said
 from gateway.redaction.unfinished import Unfinished
 from gateway.redaction.walk import NOT_TEXT, UNSCANNABLE_BYTES
 from gateway.redaction.windows import FINDERS, PHONES, AnyFinder, Phone
@@ -32,6 +33,12 @@ _LETTERS = frozenset({"EMAIL_ADDRESS", "SECRET", "MAC_ADDRESS", "UUID", "CRYPTO"
 _TRIGGERS = b"0123456789@:%&<\\"
 # What no unit needs but those of letters: letters, spaces, and the marks of prose. What is not ASCII is none of it.
 _PROSE = bytes(set(range(0x80)).difference(_TRIGGERS, b'"()[]{}'))
+# What else may be in a text and is looked at more closely; beyond it are signs of an address, and of what is encoded.
+_MARKS = b'"()[]{}:<'
+_NUMERALS = b"0123456789"
+_COLONS = re.compile(rb":[0-9A-Fa-f]{0,4}:")  # in each address of version 6
+_LIST = re.compile(rb"\[(?<![^\s,:\[]\[)\s*-?[0-9]")  # of numbers, which may be a prompt in tokens
+_MARKED = re.compile(LOOKS_LIKE.pattern.encode())
 _OPENINGS = b'"[{'  # of a JSON value that may hold text
 # Longer texts go to a worker unsearched: the event loop is not held for them. A worker says the same, only dearer.
 LONGEST, LONGEST_WIDE = 32 * 1024, 8 * 1024  # characters; beyond ASCII each one costs more
@@ -49,9 +56,14 @@ class Gate:
             (HINTS.get(entity), KNOWN[entity].may) for entity in wanted if entity in KNOWN and entity in _LETTERS
         )
         # A first look can tell nothing where other letters than those of a spoken address may be a unit.
-        others = (_LETTERS - {"EMAIL_ADDRESS"}).intersection(wanted)
+        others = (_LETTERS - {"EMAIL_ADDRESS"}).intersection(wanted) or wanted.keys() - HINTS
         self._looks = profile.input and not (self._always or profile.deny or others)
-        self._spoken = "EMAIL_ADDRESS" in wanted
+        self._spoken, self._colons = "EMAIL_ADDRESS" in wanted, "IP_ADDRESS" in wanted
+        self._fewest = min((DIGITS[entity] for entity in wanted if entity in DIGITS), default=0)
+        shaped = [
+            entity for entity in wanted if entity in HINTS and entity not in (*DIGITS, "EMAIL_ADDRESS", "IP_ADDRESS")
+        ]
+        self._shapes = ((dotted,) if self._colons else ()) + tuple(HINTS[entity] for entity in shaped)
         self.unfinished = Unfinished(profile)  # of replies
         self._words = tuple(word.casefold() for _, word in profile.deny)
 
@@ -81,9 +93,10 @@ class Gate:
         """Whether a first look at its bytes shows that a JSON object holds nothing: how many of its values were
         searched, and how many bytes. None proves nothing.
 
-        Sound because of a clean value nothing but JSON's own punctuation is left when prose is taken away: no digit, no
-        sign of an address, no escape but a line's end, and of each text its two quotes and nothing between them, so
-        that every bracket and colon stands between texts. Then only a spoken "dot" can be part of a unit.
+        Sound because of a value of mere prose nothing but JSON's own punctuation is left when prose is taken away: no
+        digit, no sign of an address, no escape but a line's end or a quote, and of each text its two quotes and nothing
+        between them, so that every bracket and colon stands between texts. Then only a spoken "dot" can be part of a
+        unit. What else is left is looked at more closely.
         """
         if not self._looks or len(body) > LONGEST:
             return None
@@ -95,16 +108,34 @@ class Gate:
             if value[0] not in _OPENINGS:
                 continue
             if b"\\" in value:
-                value = value.replace(b"\\n", b"\n")
-            if (
-                value.translate(None, _PROSE).replace(b'""', b"").strip(b"[]{}:")
-                or (self._spoken and b"dot" in value.lower())
-                or UNSCANNABLE_BYTES.search(value) is not None
-            ):
+                value = value.replace(b"\\n", b"\n").replace(b'\\"', b"'")
+            left = value.translate(None, _PROSE)
+            if left.replace(b'""', b"").strip(b"[]{}:"):
+                if not self._calm(value, left):
+                    return None
+            elif self._spoken and b"dot" in value.lower():
+                return None
+            if UNSCANNABLE_BYTES.search(value) is not None:
                 return None
             values += 1
             size += len(value)
         return values, size
+
+    def _calm(self, value: bytes, left: bytes) -> bool:
+        """Whether no unit can be in a value in whose texts something is `left` beside prose."""
+        numbers = left.translate(None, _MARKS)
+        if numbers.strip(_NUMERALS) or (self._spoken and said(value)) or (self._colons and _COLONS.search(value)):
+            return False
+        if b"<" in left and _MARKED.search(value) is not None:
+            return False
+        if not numbers:
+            return True
+        if _LIST.search(value) is not None:
+            return False
+        sketch = Sketch("", value)
+        if len(numbers) >= FEWEST_DIGITS and (sketch.spelt() or (self._fewest and sketch.together(self._fewest))):
+            return False
+        return not any(shape(sketch) for shape in self._shapes)
 
 
 _Asked = tuple[tuple[Callable[[Sketch], bool] | None, Callable[[str], bool]], ...]

@@ -25,7 +25,7 @@ _NAMED = {"commat": "@", "period": "."}
 _INVISIBLE = frozenset("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff")
 # Nine or more letters and digits one by one, always the same character between them.
 _SPELT = re.compile(r"(?<![^\W_])(?:\+[ _])?[^\W_]([ _])[^\W_](?:\1[^\W_]){7,}(?![^\W_])")
-_FEWEST_DIGITS = 6  # in what is spelt: else it is a list of letters
+FEWEST_DIGITS = 6  # in what is spelt: else it is a list of letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,6 @@ def _wide(text: str, offset: int) -> Iterator[Edit]:
 
 def _joining(text: str) -> Iterator[Edit]:
     for found in _SPELT.finditer(text):
-        if sum(char.isdigit() for char in found[0]) >= _FEWEST_DIGITS:
+        if sum(char.isdigit() for char in found[0]) >= FEWEST_DIGITS:
             for index in range(found.start() + 1, found.end(), 2):
                 yield Edit(index, index + 1, "")

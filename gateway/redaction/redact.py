@@ -54,19 +54,18 @@ class Redaction:
     def at_once(self, permit: Permit) -> SafeRequest | None:
         """What `redact` would say, where a first look shows that a request holds nothing. None proves nothing."""
         profile, ask = permit.redaction, permit.ask
-        if profile is None or ask.body is None or ask.endpoint.shape not in _ENDS_HERE:
+        gate = self._gates.get(profile.digest) if profile is not None else None
+        if profile is None or gate is None or ask.body is None or ask.endpoint.shape not in _ENDS_HERE:
             return None
-        gate = self._gates.get(profile.digest)
-        if gate is None:
-            return None
-        began = self._clock.monotonic()
+        monotonic = self._clock.monotonic
+        began = monotonic()
         still = gate.still(ask.body, ask.fields)
         if still is None:
             return None
-        searched = Coverage(profile.name, gate.looked_for, still[0], still[1], milliseconds=self._since(began))
-        return SafeRequest(
-            ask.body, coverage=searched, reply=self._guard(permit, profile) if profile.output else None
-        )  # fmt: skip
+        took = (monotonic() - began) * 1000
+        searched = Coverage(profile.name, gate.looked_for, *still, milliseconds=took)
+        guard = self._guard(permit, profile) if profile.output else None
+        return SafeRequest(ask.body, coverage=searched, reply=guard)
 
     async def redact(self, permit: Permit) -> SafeRequest | Refusal:
         """Raises AnalyzerFailure where the profile says `on_error = "deny"`."""

@@ -17,6 +17,11 @@ _BETWEEN = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f-._/()[]~+xX?"
 _HEX = string.hexdigits.encode()
 _NUMBERS = bytes(0x30 if code in _DIGITS else 0 for code in range(256))
 _SHAPE = bytes(0x30 if code in _DIGITS else 0x61 if code in _LETTERS else code for code in range(256))
+_SPACES = b"\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
+_UPPER = string.ascii_uppercase.encode()
+# Lower case, one kind of space and one of bracket.
+_LOWER = bytes.maketrans(_UPPER + _SPACES + b"[{", _UPPER.lower() + b" " * len(_SPACES) + b"((")
+_IN_BRACKETS = re.compile(rb"\( ?at")
 _BRACKETED = (b"(at", b"( at", b"[at", b"[ at", b"{at", b"{ at")
 _BRACKETS, _AT = (b"(", b"[", b"{"), (b"at", b" at")
 _FEW = 32  # brackets that are looked at one by one: JSON has some in any text
@@ -33,10 +38,11 @@ class Sketch:
 
     __slots__ = ("_numbers", "_shape", "_text", "data", "plain")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, data: bytes | None = None) -> None:
+        """`data` are a text's bytes, where all of them are ASCII and are at hand."""
         self._text = text
-        self.plain = text.isascii()
-        self.data = text.encode("ascii", "replace")
+        self.plain = data is not None or text.isascii()
+        self.data = data if data is not None else text.encode("ascii", "replace")
         self._shape: bytes | None = None
         self._numbers: bytes | None = None
 
@@ -79,6 +85,12 @@ def spoken(data: bytes) -> bool:
     return False
 
 
+def said(data: bytes) -> bool:
+    """The same of bytes in which brackets are many, and with any ASCII space in them."""
+    lower = data.translate(_LOWER)
+    return b"dot" in lower or _IN_BRACKETS.search(lower) is not None
+
+
 def _address(sketch: Sketch) -> bool:
     return b"@" in sketch.data or spoken(sketch.data)
 
@@ -93,7 +105,12 @@ def _dotted_digits(sketch: Sketch) -> bool:
         return True
     if b":" in data and (b"::" in data or (data.count(b":") >= 6 and b"::::::" in data.translate(None, _HEX))):
         return True
-    return b"0.0" in sketch.shape and b"..." in data.translate(_SHAPE, _DIGITS)
+    return dotted(sketch)
+
+
+def dotted(sketch: Sketch) -> bool:
+    """Whether an address of version 4 may be there."""
+    return b"0.0" in sketch.shape and b"..." in sketch.data.translate(_SHAPE, _DIGITS)
 
 
 def _pairs(sketch: Sketch) -> bool:
@@ -122,6 +139,22 @@ def _date(sketch: Sketch) -> bool:
     return b"0.0" in shape and (b"0.0.00" in shape or b"0.00.00" in shape or b":00.0" in shape)
 
 
+# Entity → so many digits stand together in each of its units.
+DIGITS: Mapping[str, int] = MappingProxyType(
+    {
+        "CREDIT_CARD": 12,
+        "US_SSN": 9,
+        "US_ITIN": 9,
+        "UK_NHS": 10,
+        "US_BANK_NUMBER": 8,
+        "US_PASSPORT": 8,
+        "MEDICAL_LICENSE": 7,
+        "PHONE_NUMBER": 7,
+        "UK_NINO": 6,
+    }
+)
+
+
 def _digits(count: int) -> Callable[[Sketch], bool]:
     return lambda sketch: sketch.together(count)
 
@@ -130,15 +163,7 @@ def _digits(count: int) -> Callable[[Sketch], bool]:
 HINTS: Mapping[str, Callable[[Sketch], bool]] = MappingProxyType(
     {
         "EMAIL_ADDRESS": _address,
-        "CREDIT_CARD": _digits(12),
-        "US_SSN": _digits(9),
-        "US_ITIN": _digits(9),
-        "UK_NHS": _digits(10),
-        "US_BANK_NUMBER": _digits(8),
-        "US_PASSPORT": _digits(8),
-        "MEDICAL_LICENSE": _digits(7),
-        "PHONE_NUMBER": _digits(7),
-        "UK_NINO": _digits(6),
+        **{entity: _digits(count) for entity, count in DIGITS.items()},
         "US_DRIVER_LICENSE": _licence,
         "DATE_TIME": _date,
         "IBAN_CODE": _letters_before_digits,

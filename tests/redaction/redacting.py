@@ -72,5 +72,9 @@ async def redact(path: str, body: Any, profile: RedactionProfile = EMAILS, **mor
     verdict = await redactor.redact(permit)
     assert not isinstance(verdict, Refusal), verdict
     if (still := redactor.at_once(permit)) is not None:
-        assert structs.replace(still, reply=None) == structs.replace(verdict, reply=None), "two looks, one answer"
+        assert (still.body, still.restore) == (verdict.body, verdict.restore), "two looks, one answer"
+        assert verdict.coverage is not None
+        assert still.coverage is not None
+        seen = structs.replace(verdict.coverage, parts=0, bytes=0, cache_hits=0)
+        assert structs.replace(still.coverage, parts=0, bytes=0) == seen
     return verdict

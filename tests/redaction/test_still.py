@@ -116,6 +116,39 @@ def test_what_holds_something_is_not_passed(text: str) -> None:
         assert look(STRICTLY, written({"model": "m", "metadata": {text: "x"}}, wide=wide, spaced=False)) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Note: see (below), [there] or {here}", 'He said "no": twice', "It costs 12 euros in 2024, not 1,250.00.",
+        "<b>bold</b> < 3", "from 10:30 to 11:45", "see section 3.2 of 14[1]", "one\ntwo 7 8 9\n", "a = b[0] + c(1)",
+    ],
+)  # fmt: skip
+def test_marks_and_a_few_digits_are_looked_at_more_closely(text: str) -> None:
+    for tree in (text, [text, "ada"], [{"type": "text", "text": text}]):
+        body = written({"model": "m", "messages": [{"role": "user", "content": tree}]}, wide=True, spaced=False)
+        assert look(STRICTLY, body) is not None
+        assert holds(body, PAIRS["strict"][1]) == []
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [[1, 2], [[3, 4], [5]], {"deep": [-1, 2]}, {"to": 4930123456}, "1 2 3 4 5 6 7 8 9", "(\nat", "<NAME_abcdefab>"],
+)
+def test_what_digits_and_marks_may_be_is_not_passed(tree: Any) -> None:
+    for spaced in (True, False):
+        assert look(STRICTLY, written({"model": "m", "input": [tree, "ada"]}, wide=True, spaced=spaced)) is None
+
+
+def test_each_entity_has_its_own_number_of_digits() -> None:
+    spelt = "D E 8 9 3 7 0 4 0 0 4 4 0 5 3 2 0 1 3 0 0 0"
+    for entity, text in (("UK_NINO", "AB 12 34 56 C"), ("PHONE_NUMBER", "call 555 0142"), ("IBAN_CODE", spelt)):
+        gate = Gate(RedactionProfile("p", (entity,)))
+        assert gate.may_hold(text)
+        assert look(gate, chat(text)) is None
+    for entity, text in (("UK_NINO", "12 34 5"), ("PHONE_NUMBER", "call 555 014"), ("CREDIT_CARD", "4111 1111 111")):
+        assert look(Gate(RedactionProfile("p", (entity,))), chat(text)) is not None
+
+
 def test_no_labelled_text_is_passed_that_holds_something() -> None:
     passed = 0
     for one in labelled("tuning", 5):
