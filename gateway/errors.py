@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from gateway.limits.scopes import Remaining
@@ -105,6 +105,7 @@ class Rule:
         return f"{self.file}:{self.line} ({self.path})"
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """The gateway's no. `message` is read by the client; `rule` is the line of policy behind it, if one is."""

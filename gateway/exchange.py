@@ -64,7 +64,7 @@ class IllegalMove(Exception):
 
 
 NONE_OVER = (0, 0)
-_ENDED = Phase.ENDED
+_ENDED, _GONE = Phase.ENDED, Ending.CLIENT_GONE
 _NOTHING, _ABANDONED = Basis.NOTHING, Basis.ABANDONED
 
 
@@ -135,12 +135,15 @@ class Exchange:
             raise IllegalMove(f"{self.phase} → {phase}")
         self.phase = phase
 
-    def end(self, ending: str, status: int | None, now: float) -> None:
-        """The one ending. Raises IllegalMove the second time."""
+    def end(self, now: float) -> None:
+        """The one ending. Who did not say how it ends has failed. Raises IllegalMove the second time."""
         if _ENDED not in LIFECYCLE[self.phase]:
             raise IllegalMove(f"{self.phase} → {_ENDED}")
-        self.phase = _ENDED
-        self.ending, self.status, self.ended = ending, status, now
+        self.phase, self.ended = _ENDED, now
+        if (ending := self.ending) is None:
+            self.ending = Ending.FAILED
+        elif ending is _GONE:
+            self.status = 499
 
     @property
     def estimate(self) -> Estimate:

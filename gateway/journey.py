@@ -163,7 +163,7 @@ async def _travel(
     now = exchange.started_at
 
     principal = authenticate(arrival.headers, rooms.policies.keys, now)
-    if isinstance(principal, Refusal):
+    if type(principal) is Refusal:
         return principal
     exchange.principal = principal
     if endpoint is None:
@@ -173,12 +173,12 @@ async def _travel(
         return None
 
     ask = read_now(arrival, endpoint, rooms.max_body) or await read(arrival, endpoint, rooms.max_body)
-    if isinstance(ask, Refusal):
+    if type(ask) is Refusal:
         return ask
     exchange.ask = ask
 
     permit = decide(exchange.policy, principal, ask, now)
-    if isinstance(permit, Refusal):
+    if type(permit) is Refusal:
         return permit
     exchange.permit = permit
     decided = permit.decided
@@ -327,8 +327,7 @@ def _close(exchange: Exchange, rooms: Rooms) -> None:
             _let_go(exchange, rooms)
     except Exception as bug:  # noqa: BLE001  # what is left behind must not cost the record
         rooms.records.bug(exchange.request_id, bug)
-    ending = exchange.ending or Ending.FAILED
-    exchange.end(ending, 499 if ending is Ending.CLIENT_GONE else exchange.status, rooms.clock.monotonic())
+    exchange.end(rooms.clock.monotonic())
     rooms.records.write(record_of(exchange))
 
 

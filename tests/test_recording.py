@@ -69,7 +69,8 @@ def usual(**more: Any) -> Exchange:
     exchange.attempt, exchange.reservation, exchange.safe = Attempt("echo", "echo"), Reservation(None), SafeRequest(b"")
     exchange.called, exchange.answered, exchange.first_byte = 1.125, 1.25, 1.5
     exchange.provider_status, exchange.usage, exchange.charge = 200, Usage(5, 7), Charge(12, 34)
-    exchange.end(Ending.ANSWERED, 200, 2.0)
+    exchange.ending, exchange.status = Ending.ANSWERED, 200
+    exchange.end(2.0)
     for name, value in more.items():
         setattr(exchange, name, value)
     return exchange

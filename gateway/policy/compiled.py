@@ -227,11 +227,6 @@ DECIDED = 10_000  # calls of which is remembered what was decided
 
 # What calls must share to be decided alike: key, endpoint's shape and name, model, version.
 Alike = tuple[str, str, str, str | None, str | None]
-# Of a permit: rule, models, provider, labels that the provider must bear, scopes, redaction, edits, the key's labels.
-Terms = tuple[
-    Rule, tuple[tuple[Model, str], ...], str | None, tuple[tuple[str, str], ...], tuple[Scope, ...],
-    RedactionProfile | None, tuple[tuple[str, object], ...], tuple[tuple[str, str], ...],
-]  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -244,7 +239,8 @@ class Decided:
 
     id: str
     key: Key
-    terms: Terms
+    models: tuple[tuple[Model, str], ...]
+    scopes: tuple[Scope, ...]
     row: str
     bounds: Bounds
     since: float

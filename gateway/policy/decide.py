@@ -38,17 +38,20 @@ def decide(policy: PolicySet, principal: Principal, ask: Ask, now: float) -> Per
         if isinstance(permit, Refusal) or not (_is_all(key, ask) and _stands(policy, permit)):
             return permit
         decided = _keep(policy, permit, alike, now)
-    return Permit(policy, principal, ask, *decided.terms, decided)
+    return Permit(
+        policy, principal, ask, key.rule, decided.models, None, key.require, decided.scopes, key.redaction, (),
+        key.labels, decided,
+    )  # fmt: skip
 
 
 def _keep(policy: PolicySet, permit: Permit, alike: Alike, now: float) -> Decided:
     """Remember what was decided, for the rest of the day."""
     key, midnight = permit.principal.key, now // DAY * DAY
-    terms = key.rule, permit.models, None, key.require, permit.scopes, key.redaction, (), key.labels
     if len(policy.decided) >= DECIDED:
         policy.decided.clear()
-    decided = Decided(permit.decision, key, terms, permit.row, permit.bounds, midnight, midnight + DAY)
-    policy.decided[alike] = decided
+    decided = policy.decided[alike] = Decided(
+        permit.decision, key, permit.models, permit.scopes, permit.row, permit.bounds, midnight, midnight + DAY
+    )
     return decided
 
 

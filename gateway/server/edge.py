@@ -212,7 +212,8 @@ class Edge(web.Server):
         )  # fmt: skip
         exchange.refusal = refusal
         wire, headers, body = refused(refusal, exchange.request_id)
-        exchange.end(Ending.REFUSED, wire.status, now)
+        exchange.ending, exchange.status = Ending.REFUSED, wire.status
+        exchange.end(now)
         self._rooms.records.write(record_of(exchange))
         own = {"content-type": "application/json", "x-request-id": exchange.request_id, "Server": NAME}
         response = web.Response(status=wire.status, headers={**own, **dict(headers)}, body=body)
