@@ -30,12 +30,12 @@ class HotConnection(asyncio.Protocol):
     """One connection; its exchanges come one after the other. `plain` makes the connection that takes over."""
 
     __slots__ = (
-        "_ahead", "_exchange", "_idle", "_known", "_left", "_length", "_loop", "_plain", "_serve", "_served", "_task",
-        "_turn", "arrived", "closing", "drained", "limits", "patience", "peer", "transport",
+        "_ahead", "_exchange", "_idle", "_known", "_left", "_length", "_plain", "_serve", "_served", "_task",
+        "_turn", "arrived", "closing", "drained", "limits", "loop", "patience", "peer", "transport",
     )  # fmt: skip
 
     def __init__(self, serve: Serve, plain: Callable[[], asyncio.Protocol], patience: Patience, limits: Limits) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._serve = serve
         self._plain = plain
         self.limits = limits
@@ -99,7 +99,7 @@ class HotConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client takes no more for now."""
-        self.drained = self._loop.create_future()
+        self.drained = self.loop.create_future()
 
     def resume_writing(self) -> None:
         """It does again."""
@@ -131,7 +131,7 @@ class HotConnection(asyncio.Protocol):
         waits when the connection is lost is cancelled."""
         if self.transport is None:
             return None
-        self._turn = turn = self._loop.create_future()
+        self._turn = turn = self.loop.create_future()
         return turn
 
     @property
@@ -213,11 +213,11 @@ class HotConnection(asyncio.Protocol):
                 return
             head, start, length = fresh, end + 4, fresh.length
             self._known = Again(data[:start], fresh) if length else None
+            self._wait()
         self._length = length
         if length > self.limits.largest:
             self._hand_over(data)
             return
-        self._wait()
         stop = start + length
         body = data[start:stop]
         self._left = length - len(body)

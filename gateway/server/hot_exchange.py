@@ -89,7 +89,7 @@ class HotExchange(msgspec.Struct, eq=False):
         connection = self._connection
         if connection.transport is None:
             raise ClientGone("the connection is closed")
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = connection.loop.create_future()
         connection.patience.begin(self, connection.limits.silence, self._too_slow)
         try:
             await self._waiter
