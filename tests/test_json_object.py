@@ -154,6 +154,59 @@ def test_usage_is_asked_for_once(body: bytes, edited: bytes) -> None:
     assert edit_body(body, (), include_usage=True) == edited
 
 
+NESTED = st.recursive(
+    JSON | st.sampled_from(["model", '"model"', '"model":"m"', "m", "\\", "\u006d"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["model", "m"]), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(
+    OBJECTS, st.dictionaries(st.sampled_from(["a", "model"]), NESTED, max_size=2), FORMS, st.booleans(), st.booleans(),
+    st.none() | st.sampled_from(["m", 'q"é']),
+)  # fmt: skip
+def test_what_is_known_of_a_body_need_not_be_read_again(
+    tree: dict[str, object],
+    more: dict[str, object],
+    form: tuple[str, str],
+    ascii_only: bool,
+    usage: bool,
+    model: str | None,
+) -> None:
+    body = dumped(tree | more, form, ascii_only=ascii_only)
+    try:
+        fields = parse_object(body, READ | {b"stream_options"})
+    except BadJson:
+        return
+    anew = edit_body(body, (), model=model, include_usage=usage)
+    assert edit_body(body, (), model=model, include_usage=usage, fields=fields) == anew
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"mod\\u0065l":"m","a":{"model":"m"}}', b'{"a":{"model":"m"},"\\u006Dodel":"m"}',
+        b'{"a":{"model":"m"},"model":"m"}', b'{"a":"model","model":"m"}', b'{"a":["model"],"model" : "m"}',
+        b'{"model":\t"m"}',
+        b'{"a":"\\"model\\":","model":"m"}', b' { "model": "m" } ',
+        b'{"model":null}', b'{"model":"m","model\\u0000":"m"}', b'{"a":1}',
+    ],
+)  # fmt: skip
+def test_a_key_is_where_it_stands_and_nowhere_else(body: bytes) -> None:
+    fields = parse_object(body, READ)
+    for usage in (False, True):
+        edited = edit_body(body, (), model="n", include_usage=usage, fields=fields)
+        assert edited == edit_body(body, (), model="n", include_usage=usage)
+
+
+def test_a_model_is_renamed_without_reading_the_body_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"messages":[{"role":"user","content":"\\u00e9"}],"model": "m","stream":true}'
+    fields = parse_object(body, READ)
+    monkeypatch.setattr("gateway.providers.edits.parse_object", None)
+    edited = edit_body(body, (), model="n", include_usage=True, fields=fields)
+    assert edited == b'{"stream_options":{"include_usage":true},' + body.replace(b'"m"', b'"n"')[1:]
+
+
 def test_splicing_a_value_that_stands_twice_is_refused() -> None:
     body = b'{"a":1,"a":2}'
     with pytest.raises(BadJson):
