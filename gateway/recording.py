@@ -6,7 +6,7 @@ puts that down in one step, and has one look for all that others have to tell be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway import __version__
 from gateway.endpoints import OTHER
@@ -109,6 +109,8 @@ def _unusual(exchange: Exchange) -> Record:
         told.redaction_ms, told.unscanned, told.redaction_failed, told.recalled,
     ) = _covered(exchange.safe)  # fmt: skip
     _say_more(told, exchange)
+    if isinstance(failure := exchange.failure, AnalyzerFailure):
+        _say_uncovered(told, exchange, failure.detail[:200] or "failed")
     return Record(told, standing)
 
 
@@ -178,7 +180,7 @@ def _covered(safe: SafeRequest | None) -> _Covered:
         return None, (), None, None, None, None, None, (), None, 0
     return (
         seen.profile, seen.recognizers, seen.parts, seen.bytes, seen.spans, seen.cache_hits,
-        round(seen.milliseconds, 3), seen.unscanned, seen.failed, seen.recalled,
+        int(seen.milliseconds * 1e3 + 0.5) / 1e3, seen.unscanned, seen.failed, seen.recalled,
     )  # fmt: skip
 
 
@@ -199,11 +201,9 @@ def _say_more(told: ToldMore, exchange: Exchange) -> None:
         told.reply_parts, told.reply_bytes, told.reply_spans = reply.parts, reply.bytes, reply.spans
         told.reply_ms = round(reply.milliseconds, 3)
         told.reply_unscanned, told.reply_failed = reply.unscanned, reply.failed
-    if isinstance(failure := exchange.failure, AnalyzerFailure):
-        _say_uncovered(told, exchange, failure.detail[:200] or "failed")
 
 
-def _say_limits(told: ToldMore, standing: Iterable[Remaining]) -> None:
+def _say_limits(told: ToldMore, standing: Sequence[Remaining]) -> None:
     if exceptions := [raised_words(one.limit, one.scope) for one in standing if one.limit.until]:
         told.exceptions = tuple(exceptions)
     if shadow := [f"{one.limit.name} of {one.scope} ({one.limit.rule})" for one in standing if one.over]:

@@ -45,16 +45,19 @@ HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...], Labels]] = {
 
 
 class _Course:
-    """What exchanges of one sort came to: those that share all labels."""
+    """What exchanges of one sort, which share all labels, came to: of each time the counts by bucket, and its sum."""
 
-    __slots__ = ("before_call", "first_byte", "input_tokens", "output_tokens", "requests", "total", "usd")
+    __slots__ = (
+        "before_call", "before_call_ms", "first_byte", "first_byte_ms", "input_tokens", "output_tokens", "requests",
+        "total", "total_ms", "usd",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.requests = self.input_tokens = self.output_tokens = 0
-        self.usd = 0.0
-        self.total = [0.0] * (len(SECONDS) + 2)
-        self.first_byte = [0.0] * (len(SECONDS) + 2)
-        self.before_call = [0.0] * (len(OVERHEAD) + 2)
+        self.usd = self.total_ms = self.first_byte_ms = self.before_call_ms = 0.0
+        self.total = [0] * (len(SECONDS) + 1)
+        self.first_byte = [0] * (len(SECONDS) + 1)
+        self.before_call = [0] * (len(OVERHEAD) + 1)
 
 
 class Metrics(Collector):
@@ -83,13 +86,13 @@ class Metrics(Collector):
             course.usd += told.charged_usd
         if (ms := told.ms_total) is not None:
             course.total[bisect_left(_SECONDS_MS, ms)] += 1
-            course.total[-1] += ms
+            course.total_ms += ms
         if (ms := told.ms_first_byte) is not None:
             course.first_byte[bisect_left(_SECONDS_MS, ms)] += 1
-            course.first_byte[-1] += ms
+            course.first_byte_ms += ms
         if (ms := told.ms_before_call) is not None:
             course.before_call[bisect_left(_OVERHEAD_MS, ms)] += 1
-            course.before_call[-1] += ms
+            course.before_call_ms += ms
         if isinstance(told, ToldMore):
             self._count_more(told)
 
@@ -176,16 +179,16 @@ class Metrics(Collector):
         """Every histogram, what courses have come to included."""
         all_of_them = {name: dict(tuple(series.items())) for name, series in self._histograms.items()}
 
-        def add(name: str, labels: Labels, counts: list[float]) -> None:
+        def add(name: str, labels: Labels, counts: list[int], milliseconds: float) -> None:
             if any(counts):
-                before = all_of_them[name].get(labels) or [0.0] * len(counts)
-                seconds = [*counts[:-1], counts[-1] / 1000]
-                all_of_them[name][labels] = [one + other for one, other in zip(before, seconds, strict=True)]
+                before = all_of_them[name].get(labels) or [0.0] * (len(counts) + 1)
+                here = (*counts, milliseconds / 1000)
+                all_of_them[name][labels] = [one + other for one, other in zip(before, here, strict=True)]
 
         for (endpoint, *_), course in tuple(self._courses.items()):
-            add("gateway_request_seconds", (endpoint,), course.total)
-            add("gateway_first_byte_seconds", (endpoint,), course.first_byte)
-            add("gateway_before_call_seconds", (), course.before_call)
+            add("gateway_request_seconds", (endpoint,), course.total, course.total_ms)
+            add("gateway_first_byte_seconds", (endpoint,), course.first_byte, course.first_byte_ms)
+            add("gateway_before_call_seconds", (), course.before_call, course.before_call_ms)
         return all_of_them
 
 
