@@ -218,15 +218,16 @@ async def _prepare(exchange: Exchange, permit: Permit, rooms: Rooms) -> tuple[At
         if foreign is not None:
             return foreign
 
+    # Before the reservation, since what leaves as it came need not be reserved for with what might stand in its place.
+    known = SafeRequest(ask.body) if permit.redaction is None else rooms.redactor.at_once(permit)
     reservation = unlimited(permit) or await reserve(
-        exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now
+        exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now, known
     )
     if isinstance(reservation, Refusal):
         return reservation
     exchange.reservation = reservation
     exchange.enter(Phase.RESERVED)
 
-    known = SafeRequest(ask.body) if permit.redaction is None else rooms.redactor.at_once(permit)
     safe = known or await rooms.redactor.redact(permit)
     if isinstance(safe, Refusal):
         return safe

@@ -20,6 +20,7 @@ from gateway.policy.permit import Permit, decision_id
 
 if TYPE_CHECKING:
     from gateway.ports import LimitStore, Settler
+    from gateway.redaction.safe import SafeRequest
     from gateway.routing.plan import Attempt
     from gateway.tokens.counting import Counting
 
@@ -29,12 +30,13 @@ TRIES = 3  # of a capped request, where others take at the same time what was st
 
 async def reserve(
     request_id: str, permit: Permit, attempts: Sequence[Attempt], counting: Counting, store: LimitStore,
-    settler: Settler, now: float,
+    settler: Settler, now: float, safe: SafeRequest | None,
 ) -> Reservation | Refusal:  # fmt: skip
-    """The reservation, or the limit that refuses. `now` in Unix seconds, for words. Raises StoreFailure."""
+    """The reservation, or the limit that refuses. `now` in Unix seconds, for words; `safe`: the request as it leaves,
+    where it holds nothing to redact. Raises StoreFailure."""
     prices = [attempts[0].price] if len(attempts) == 1 else [attempt.price for attempt in attempts]
-    key, bounds = permit.principal.key, permit.bounds
-    worst = uncounted(permit, prices, bounds) or await counted(permit, attempts, counting)
+    key, bounds, clean = permit.principal.key, permit.bounds, safe is not None
+    worst = uncounted(permit, prices, bounds, clean=clean) or await counted(permit, attempts, counting, clean=clean)
     held = bounds.streamed if permit.ask.stream else bounds.whole
     sure, tries = worst.by != BOUND, TRIES
     while True:
@@ -56,7 +58,7 @@ async def reserve(
             return Reservation(worst, verdict, cap, line)
         smaller: Estimate | None = None
         if not sure and verdict.limit.unit is not Unit.REQUESTS:
-            sure, found = True, await counted(permit, attempts, counting)
+            sure, found = True, await counted(permit, attempts, counting, clean=clean)
             smaller = found if found.tokens < worst.tokens else None  # it may fit after all
         if smaller is None:
             tries -= 1

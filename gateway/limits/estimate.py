@@ -34,29 +34,34 @@ SIXES = 64  # that are looked at one by one; where there are more, the rest is s
 _ASCII = bytes(range(128))
 
 
-def estimate(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
-    """The worst case of a permitted request; `prices` are those of the attempts that may be made. A call whose body
-    the gateway does not read is estimated at nothing (a key with a token or money limit may not make one)."""
-    return _estimate(permit, prices, likely, ESTIMATED)
+def estimate(permit: Permit, prices: Sequence[Price | None], *, clean: bool = False) -> Estimate:
+    """The worst case of a permitted request; `prices` are those of the attempts that may be made, `clean` says that it
+    is known to hold nothing to redact. A call whose body the gateway does not read is estimated at nothing (a key with
+    a token or money limit may not make one)."""
+    return _estimate(permit, prices, likely, ESTIMATED, clean=clean)
 
 
-def bound(permit: Permit, prices: Sequence[Price | None]) -> Estimate:
+def bound(permit: Permit, prices: Sequence[Price | None], *, clean: bool = False) -> Estimate:
     """The same with an input that no text exceeds: a token for each byte."""
-    return _estimate(permit, prices, _most, BOUND)
+    return _estimate(permit, prices, _most, BOUND, clean=clean)
 
 
-def counted_input(permit: Permit, prices: Sequence[Price | None], tokens: int, by: str) -> Estimate:
+def counted_input(
+    permit: Permit, prices: Sequence[Price | None], tokens: int, by: str, *, clean: bool = False
+) -> Estimate:  # fmt: skip
     """The same with an input that was counted; `by` says in which encoding."""
-    return _estimate(permit, prices, lambda _: tokens, by)
+    return _estimate(permit, prices, lambda _: tokens, by, clean=clean)
 
 
-def _estimate(permit: Permit, prices: Sequence[Price | None], of: Callable[[bytes], int], by: str) -> Estimate:
+def _estimate(
+    permit: Permit, prices: Sequence[Price | None], of: Callable[[bytes], int], by: str, *, clean: bool
+) -> Estimate:  # fmt: skip
     ask = permit.ask
     body, fields, shape = ask.body, ask.fields, SHAPES.get(ask.endpoint.shape)
     if body is None or shape is None or shape.free:
         return NONE
     tokens, output = of(body), shape.default_output
-    if (profile := permit.redaction) is not None and profile.marks is not None:
+    if not clean and (profile := permit.redaction) is not None and profile.marks is not None:
         tokens += PLACEHOLDER * most_spans(profile.marks, body)
     if output:
         if permit.edits or ask.choices != 1 or "prompt" in fields or "best_of" in fields:

@@ -29,28 +29,33 @@ if TYPE_CHECKING:
 SMALL = 32  # times that a bound must go into a limit: 32 such requests at once, all four times too large, still fit
 
 
-def uncounted(permit: Permit, prices: Sequence[Price | None], bounds: Bounds) -> Estimate | None:
-    """The worst case of a permitted request where nothing is counted for it; None: something must be."""
+def uncounted(
+    permit: Permit, prices: Sequence[Price | None], bounds: Bounds, *, clean: bool = False
+) -> Estimate | None:  # fmt: skip
+    """The worst case of a permitted request where nothing is counted for it; None: something must be. `clean`: it holds
+    nothing to redact."""
     if not bounds.governed:
-        return estimate(permit, prices)
-    most = bound(permit, prices)
+        return estimate(permit, prices, clean=clean)
+    most = bound(permit, prices, clean=clean)
     if SMALL * most.input_tokens > bounds.tokens:
         return None
     return most if SMALL * most.nano_usd <= bounds.nano_usd or _little(most, prices, bounds.nano_usd) else None
 
 
-async def counted(permit: Permit, attempts: Sequence[Attempt], counting: Counting) -> Estimate:
+async def counted(
+    permit: Permit, attempts: Sequence[Attempt], counting: Counting, *, clean: bool = False
+) -> Estimate:  # fmt: skip
     """The same where something must be counted, or the bound was refused."""
     prices, bounds = [attempt.price for attempt in attempts], permit.bounds
     if not bounds.governed:
-        return estimate(permit, prices)
-    most = bound(permit, prices)
+        return estimate(permit, prices, clean=clean)
+    most = bound(permit, prices, clean=clean)
     if most.tokens == 0:
         return most
     found = await _counted(permit, attempts, counting, min(bounds.enforced_tokens, ENDLESS))
     if found is not None:
-        return counted_input(permit, prices, min(found.at_most, most.input_tokens), found.by)
-    return most if bounds.strict else estimate(permit, prices)
+        return counted_input(permit, prices, min(found.at_most, most.input_tokens), found.by, clean=clean)
+    return most if bounds.strict else estimate(permit, prices, clean=clean)
 
 
 def _little(most: Estimate, prices: Sequence[Price | None], nano_usd: int) -> bool:

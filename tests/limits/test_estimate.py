@@ -118,6 +118,15 @@ def test_a_reservation_bounds_what_placeholders_add(entities: tuple[str, ...], t
     assert estimate(chat(text, redaction=RedactionProfile("p", entities, "detect")), [None]).input_tokens == plain
 
 
+def test_what_is_known_to_hold_nothing_has_no_placeholders() -> None:
+    asked = chat("at 10:30, 11:30 and 12:30", redaction=RedactionProfile("p", ("IP_ADDRESS",)))
+    body, most = asked.ask.body, bound(asked, [CHEAP])
+    assert body is not None
+    assert most.input_tokens > len(body) == bound(asked, [CHEAP], clean=True).input_tokens
+    counted = counted_input(asked, [CHEAP], 507, "o200k_base", clean=True)
+    assert counted.input_tokens == 507 < counted_input(asked, [CHEAP], 507, "o200k_base").input_tokens
+
+
 def test_an_entity_that_may_be_any_word_bounds_by_words() -> None:
     plain = estimate(chat("Ada met Bob"), [None]).input_tokens
     redacted = estimate(chat("Ada met Bob", redaction=RedactionProfile("p", ("PERSON",))), [None]).input_tokens
