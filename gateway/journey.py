@@ -209,7 +209,7 @@ async def _prepare(exchange: Exchange, permit: Permit, rooms: Rooms) -> tuple[At
     decided of them."""
     now, ask, policy = exchange.started_at, permit.ask, permit.policy
     route = only_plan(permit) or plan(permit, _draw(permit, rooms), now)
-    if isinstance(route, Refusal):
+    if type(route) is Refusal:
         return route
     exchange.plan = route
 
@@ -223,13 +223,13 @@ async def _prepare(exchange: Exchange, permit: Permit, rooms: Rooms) -> tuple[At
     reservation = unlimited(permit) or await reserve(
         exchange.request_id, permit, route.attempts, rooms.counting, rooms.store, rooms.settler, now, known
     )
-    if isinstance(reservation, Refusal):
+    if type(reservation) is Refusal:
         return reservation
     exchange.reservation = reservation
     exchange.enter(Phase.RESERVED)
 
     safe = known or await rooms.redactor.redact(permit)
-    if isinstance(safe, Refusal):
+    if type(safe) is Refusal:
         return safe
     exchange.safe = safe
 
@@ -353,9 +353,10 @@ def _settle(exchange: Exchange, reservation: Reservation, rooms: Rooms) -> None:
 def _let_go(exchange: Exchange, rooms: Rooms) -> None:
     """End what the request held, and say of its conversation what did not work."""
     ask, safe = exchange.ask, exchange.safe
-    if ask is not None and isinstance(ask.rest, Form):
+    if ask is not None and ask.rest is not None and isinstance(ask.rest, Form):
         ask.rest.close()
-    keep(exchange, rooms.objects)
+    if exchange.policy.several_tenants:
+        keep(exchange, rooms.objects)
     if safe is not None:
         if safe.late is not None:
             exchange.safe = structs.replace(safe, coverage=safe.late.coverage)

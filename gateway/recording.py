@@ -161,7 +161,7 @@ def _held(
     if reservation is None:
         return None, None, None, None, None, None
     held, lease, store = reservation.held, reservation.lease, None
-    if lease is not None and reservation.counted:
+    if lease is not None:
         store = "local" if lease.local else "store"
     if held is None:
         return None, None, None, None, store, reservation.cap

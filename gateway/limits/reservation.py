@@ -83,8 +83,3 @@ class Reservation(msgspec.Struct, frozen=True):
     cap: int | None = None
     line: Line | None = None
     account: Account | None = None
-
-    @property
-    def counted(self) -> bool:
-        """Whether a store holds it."""
-        return self.lease is not None and bool(self.lease.claim.scopes)

@@ -26,9 +26,9 @@ async def see(exchange: Exchange, objects: ObjectDirectory, body: bytes) -> byte
 
 
 def keep(exchange: Exchange, objects: ObjectDirectory) -> None:
-    """A response, or a completion, that the provider keeps belongs to the tenant."""
+    """A response, or a completion, that the provider keeps belongs to the tenant, where there are several."""
     permit, attempt, one = exchange.permit, exchange.attempt, exchange.response_id
-    if one is None or permit is None or attempt is None or not permit.policy.several_tenants:
+    if one is None or permit is None or attempt is None:
         return
     if permit.ask.endpoint.shape == "responses" or bytes(permit.ask.fields.get("store", b"")) == b"true":
         remember(objects, permit.principal.key, attempt.provider, (one,))
