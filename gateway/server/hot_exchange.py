@@ -111,8 +111,10 @@ class HotExchange(msgspec.Struct, eq=False):
         first = _WHOLE.get(head.status)
         if first is not None and not (head.headers or connection.closing):  # as they mostly are
             data = f"{first}{len(body)}\r\n{head.lines}\r\n".encode("utf-8", "surrogateescape")
+        elif head.status in _BODILESS:
+            data, body = self._head(head, ""), b""
         else:
-            data = self._head(head, f"content-length: {len(body)}\r\n" if head.status not in _BODILESS else "")
+            data = self._head(head, f"content-length: {len(body)}\r\n")
         self.begun = self.whole = True
         if (transport := connection.transport) is None or transport.is_closing():
             raise ClientGone("the connection is closed")

@@ -224,6 +224,20 @@ async def test_closing_says_so(kind: type[Any]) -> None:
 
 @KINDS
 @pytest.mark.parametrize("status", [204, 304])
+async def test_what_is_sent_without_a_body_has_none(kind: type[Any], status: int) -> None:
+    async def script(reply: Any) -> None:
+        await reply.send(Head(status, (), "x-request-id: req_1\r\n"), b"what a client would take for an answer")
+
+    async with answering(kind, script) as port:
+        got = await exchange(port, GET, GET)
+    assert got.count(f"HTTP/1.1 {status}".encode()) == 2
+    assert b"what" not in got
+    assert b"content-length" not in got.lower()
+    assert got.endswith(b"\r\n\r\n")
+
+
+@KINDS
+@pytest.mark.parametrize("status", [204, 304])
 async def test_answers_without_a_body(kind: type[Any], status: int) -> None:
     async def script(reply: Any) -> None:
         await reply.begin(Head(status, (("x-request-id", "req_1"), ("content-length", "5"))))
