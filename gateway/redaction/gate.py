@@ -89,7 +89,7 @@ class Gate:
             return any(word in folded for word in self._words)
         return False
 
-    def still(self, body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[int, int] | None:
+    def still(self, body: bytes | None, fields: Mapping[str, msgspec.Raw]) -> tuple[int, int] | None:
         """Whether a first look at its bytes shows that a JSON object holds nothing: how many of its values were
         searched, and how many bytes. None proves nothing.
 
@@ -98,7 +98,7 @@ class Gate:
         between them, so that every bracket and colon stands between texts. Then only a spoken "dot" can be part of a
         unit. What else is left is looked at more closely.
         """
-        if not self._looks or len(body) > LONGEST:
+        if body is None or not self._looks or len(body) > LONGEST:
             return None
         values = size = 0
         for name, raw in fields.items():

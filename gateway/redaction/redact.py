@@ -54,18 +54,16 @@ class Redaction:
     def at_once(self, permit: Permit) -> SafeRequest | None:
         """What `redact` would say, where a first look shows that a request holds nothing. None proves nothing."""
         profile, ask = permit.redaction, permit.ask
-        gate = self._gates.get(profile.digest) if profile is not None else None
-        if profile is None or gate is None or ask.body is None or ask.endpoint.shape not in _ENDS_HERE:
+        if profile is None or ask.endpoint.shape not in _ENDS_HERE or (gate := self._gates.get(profile.digest)) is None:
             return None
         monotonic = self._clock.monotonic
         began = monotonic()
-        still = gate.still(ask.body, ask.fields)
-        if still is None:
+        body = ask.body
+        if (still := gate.still(body, ask.fields)) is None:
             return None
-        took = (monotonic() - began) * 1000
-        searched = Coverage(profile.name, gate.looked_for, *still, milliseconds=took)
-        guard = self._guard(permit, profile) if profile.output else None
-        return SafeRequest(ask.body, coverage=searched, reply=guard)
+        values, size = still
+        searched = Coverage(profile.name, gate.looked_for, values, size, {}, 0, (monotonic() - began) * 1000)
+        return SafeRequest(body, {}, searched, self._guard(permit, profile) if profile.output else None)
 
     async def redact(self, permit: Permit) -> SafeRequest | Refusal:
         """Raises AnalyzerFailure where the profile says `on_error = "deny"`."""
