@@ -53,7 +53,7 @@ def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.
         raise BadJson(f"it is nested more than {DEEPEST} levels deep.") from None
     if len(body) > _FLAT:
         _check_depth(body)
-    if _gap(body, fields) is None and _walked(body, fields) is None:
+    if not _is_unique(body, fields):
         _check_unique(body, {key.decode() for key in read_keys})
     return fields
 
@@ -77,19 +77,37 @@ def tree_of(text: bytes) -> Any:
 
 def has_duplicates(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
     """Whether some key of the object, read or not, occurs twice. `fields` are those that `parse_object` gave."""
-    return _places(body, fields) is None and len(_members(body)) != len(fields)
+    return not _is_unique(body, fields) and len(_members(body)) != len(fields)
 
 
 def splice(body: bytes, fields: Mapping[str, msgspec.Raw], values: Mapping[str, bytes]) -> bytes:
     """The body with the values of some of its top-level keys replaced, all other bytes as they came. Raises BadJson
     where one of them occurs twice."""
-    places = _places(body, fields)
-    if places is not None:
-        members = [(name, *place) for name, place in places.items() if name in values]
-    else:
-        members = [member for member in _members(body) if member[0] in values]
+    if (gap := _gap(body, fields)) is None:
+        return _spliced(body, fields, values)
+    parts: list[bytes] = []
+    done, at, left = 0, 1, len(values)
+    for name, raw in fields.items():
+        start = at + len(name) + 3 + gap  # two quotes and a colon
+        at = start + len(raw)
+        if name in values:
+            parts += (body[done:start], values[name])
+            done, left = at, left - 1
+            if not left:
+                break
+        at += 1 + gap
+    parts.append(body[done:])
+    return b"".join(parts)
+
+
+def _spliced(body: bytes, fields: Mapping[str, msgspec.Raw], values: Mapping[str, bytes]) -> bytes:
+    """`splice` of what is written in any way."""
+    places = _walked(body, fields)
+    members = _members(body) if places is None else [(name, *place) for name, place in places.items()]
     parts, at, seen = [], 0, set()
     for name, start, end in members:
+        if name not in values:
+            continue
         if name in seen:
             raise BadJson(f"the key '{name}' occurs twice.", param=name)
         seen.add(name)
@@ -110,7 +128,7 @@ def dumped(tree: object) -> bytes:
 
 def _members(body: bytes) -> list[tuple[str, int, int]]:
     """Every member of the top level, repeated ones too: its key, and from where to where its value stands. Token by
-    token, for the rare object that `_places` cannot follow. `body` is valid JSON."""
+    token, for the rare object that `_walked` cannot follow. `body` is valid JSON."""
     members: list[tuple[str, int, int]] = []
     depth, key, start = 0, None, 0
     for token in _TOKEN.finditer(body):
@@ -130,6 +148,11 @@ def _members(body: bytes) -> list[tuple[str, int, int]]:
     return members
 
 
+def _is_unique(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether it is seen at once that no key is there twice."""
+    return _gap(body, fields) is not None or _walked(body, fields) is not None
+
+
 def _gap(body: bytes, fields: Mapping[str, msgspec.Raw]) -> int | None:
     """How many spaces stand behind each colon and comma of the top level, where that is all that stands beside the
     members: none, or one as Python's `json` writes it. Then no key is there twice. (A key has at least as many bytes
@@ -142,23 +165,10 @@ def _gap(body: bytes, fields: Mapping[str, msgspec.Raw]) -> int | None:
     return None
 
 
-def _places(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
-    """Where the values stand, if the object's bytes are those of `fields`, one after the other, and nothing else: then
-    no key is there twice. None proves nothing."""
-    if (gap := _gap(body, fields)) is None:
-        return _walked(body, fields)
-    at, places = 1, {}
-    for key, raw in fields.items():
-        start = at + len(key) + 3 + gap  # two quotes and a colon
-        end = start + len(raw)
-        places[key] = (start, end)
-        at = end + 1 + gap
-    return places
-
-
 def _walked(body: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
-    """`_places` of what is written in any way. Sound because each value is found again where a value must begin, so the
-    walk cannot get out of step."""
+    """Where the values stand, if the object's bytes are those of `fields`, one after the other, and nothing else: then
+    no key is there twice. Sound because each value is found again where a value must begin, so the walk cannot get out
+    of step. None proves nothing."""
     at = 0
     opening = b"{"
     places = {}

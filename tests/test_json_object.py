@@ -15,7 +15,7 @@ from gateway.json_object import (
     BadJson,
     _gap,
     _members,
-    _places,
+    _spliced,
     _walked,
     has_duplicates,
     parse_object,
@@ -79,8 +79,8 @@ def test_fields_are_the_values(tree: dict[str, object], form: tuple[str, str], a
     assert [(name, body[start:end]) for name, start, end in members] == [
         (name, bytes(raw)) for name, raw in fields.items()
     ]
-    for places in (_places(body, fields), _walked(body, fields)):
-        assert places is None or [(name, *place) for name, place in places.items()] == members
+    places = _walked(body, fields)
+    assert places is None or [(name, *place) for name, place in places.items()] == members
 
 
 @given(OBJECTS.filter(bool), FORMS, st.data())
@@ -93,7 +93,6 @@ def test_duplicates_are_never_taken_for_none(
     member = json.dumps(name, ensure_ascii=False) + ":" + json.dumps(other)
     twice = body[: body.rindex(b"}")] + b"," + member.encode("utf-8", "surrogatepass") + b"}"
     fields = msgspec.json.decode(twice, type=dict[str, msgspec.Raw])
-    assert _places(twice, fields) is None
     assert _gap(twice, fields) is None
     assert _walked(twice, fields) is None
     assert has_duplicates(twice, fields)
@@ -205,6 +204,17 @@ def test_a_model_is_renamed_without_reading_the_body_again(monkeypatch: pytest.M
     monkeypatch.setattr("gateway.providers.edits.parse_object", None)
     edited = edit_body(body, (), model="n", include_usage=True, fields=fields)
     assert edited == b'{"stream_options":{"include_usage":true},' + body.replace(b'"m"', b'"n"')[1:]
+
+
+@given(OBJECTS, FORMS, st.booleans(), st.sets(st.sampled_from(["model", "stream", "stream_options", "a", ""])))
+def test_what_is_spliced_is_the_rest_as_it_came(
+    tree: dict[str, object], form: tuple[str, str], ascii_only: bool, names: set[str]
+) -> None:
+    body = dumped(tree, form, ascii_only=ascii_only)
+    fields, values = parse_object(body, READ), dict.fromkeys(names, b'["\\u00e9", 1]')
+    spliced = splice(body, fields, values)
+    assert spliced == _spliced(body, fields, values)
+    assert json.loads(spliced) == tree | {name: ["é", 1] for name in names & tree.keys()}
 
 
 def test_splicing_a_value_that_stands_twice_is_refused() -> None:

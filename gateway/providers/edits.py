@@ -34,6 +34,8 @@ def edit_body(
     fields = parse_object(body, _READ) if fields is None else fields
     if include_usage:
         values["stream_options"] = _with_usage(fields.get("stream_options"))
+    if values.keys() <= fields.keys():
+        return splice(body, fields, values)
     there = {name: value for name, value in values.items() if name in fields}
     new = {name: value for name, value in values.items() if name not in fields}
     if there:
