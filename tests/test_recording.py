@@ -16,7 +16,7 @@ from gateway.errors import AnalyzerFailure, Failure, Reason, Refusal
 from gateway.exchange import Ending, Exchange, Phase
 from gateway.identity.principal import Principal
 from gateway.limits.reservation import Basis, Estimate, Reservation, Usage
-from gateway.limits.scopes import Charge, Claim, Denial, Lease, Remaining
+from gateway.limits.scopes import Account, Charge, Claim, Denial, Lease, Remaining
 from gateway.policy.compile import compile_policies
 from gateway.policy.compiled import PolicySet, ProviderFacts
 from gateway.policy.decide import decide
@@ -82,9 +82,9 @@ def line(record: Record) -> dict[str, Any]:
     return told
 
 
-def lease(*remaining: Remaining, scopes: bool = True) -> Lease:
+def lease(*remaining: Remaining) -> Lease:
     key = policy().keys["app"]
-    return Lease(Claim("req_1", key.tenant, permitted(usual().ask, "1").scopes if scopes else (), 1, 1), remaining)
+    return Lease(Claim("req_1", key.tenant, permitted(usual().ask, "1").scopes, 1, 1), remaining)
 
 
 SEEN = Coverage("strict", ("EMAIL_ADDRESS",), 2, 100, {"EMAIL_ADDRESS": 1}, 1, 0.25, ("image",), 3, failed="x")
@@ -132,7 +132,7 @@ def test_every_way_tells_the_same(data: some.DataObject) -> None:
         over = Remaining("key:app", limit, 0, None, over=True)
         exchange.reservation = data.draw(some.sampled_from([
             Reservation(None), Reservation(Estimate(1, 2, 3), lease(over), 5), Reservation(Estimate(1, 2, 3), lease()),
-            Reservation(None, lease(scopes=False)),
+            Reservation(None, account=Account("default", "row", "UTC")),
         ]))  # fmt: skip
         if exchange.reservation.held is not None:  # nothing else can be cut short or go beyond it
             exchange.cut = data.draw(some.sampled_from([None, Denial(exchange.permit.scopes[0], limit, 0, 0, None)]))
