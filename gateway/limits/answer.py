@@ -84,7 +84,8 @@ def limit_lines(remaining: Iterable[Remaining]) -> str:
         if wait > _LONG:
             lines += f"{first}{least if least > 0 else '0'}{then}{_whole(-(-wait // MICRO))}\r\n"
         else:
-            lines += f"{first}{least if least > 0 else '0'}{then}{_duration(-(-wait // 1000))}\r\n"
+            short = f"{-(-wait // 1000)}ms" if wait > 0 else "0s"
+            lines += f"{first}{least if least > 0 else '0'}{then}{short}\r\n"
     return lines
 
 

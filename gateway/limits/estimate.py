@@ -38,24 +38,35 @@ def estimate(permit: Permit, prices: Sequence[Price | None], *, clean: bool = Fa
     """The worst case of a permitted request; `prices` are those of the attempts that may be made, `clean` says that it
     is known to hold nothing to redact. A call whose body the gateway does not read is estimated at nothing (a key with
     a token or money limit may not make one)."""
-    return _estimate(permit, prices, likely, ESTIMATED, clean=clean)
-
-
-def bound(permit: Permit, prices: Sequence[Price | None], *, clean: bool = False) -> Estimate:
-    """The same with an input that no text exceeds: a token for each byte."""
-    return _estimate(permit, prices, _most, BOUND, clean=clean)
+    return bound(permit, prices, likely, ESTIMATED, clean=clean)
 
 
 def counted_input(
     permit: Permit, prices: Sequence[Price | None], tokens: int, by: str, *, clean: bool = False
 ) -> Estimate:  # fmt: skip
     """The same with an input that was counted; `by` says in which encoding."""
-    return _estimate(permit, prices, lambda _: tokens, by, clean=clean)
+    return bound(permit, prices, lambda _: tokens, by, clean=clean)
 
 
-def _estimate(
-    permit: Permit, prices: Sequence[Price | None], of: Callable[[bytes], int], by: str, *, clean: bool
+def likely(body: bytes) -> int:
+    """Tokens of a body, estimated."""
+    text, pictures = _without_pictures(body)
+    other = len(text.translate(None, _ASCII))
+    return -(-(len(text) - other) // 2) + other + pictures * PICTURE
+
+
+def _most(body: bytes) -> int:
+    if b"6" not in body:  # nor `base64`
+        return len(body)
+    text, pictures = _without_pictures(body)
+    return len(text) + pictures * PICTURE
+
+
+def bound(
+    permit: Permit, prices: Sequence[Price | None], of: Callable[[bytes], int] = _most, by: str = BOUND, *,
+    clean: bool = False,
 ) -> Estimate:  # fmt: skip
+    """The same with an input that no text exceeds: a token for each byte; or with what `of` makes of the body."""
     ask = permit.ask
     body, fields, shape = ask.body, ask.fields, SHAPES.get(ask.endpoint.shape)
     if body is None or shape is None or shape.free:
@@ -71,20 +82,6 @@ def _estimate(
     if len(prices) == 1:  # as there mostly is
         return Estimate(tokens, output, worst(tokens, output, prices[0]), by)
     return Estimate(tokens, output, max((worst(tokens, output, price) for price in prices), default=0), by)
-
-
-def likely(body: bytes) -> int:
-    """Tokens of a body, estimated."""
-    text, pictures = _without_pictures(body)
-    other = len(text.translate(None, _ASCII))
-    return -(-(len(text) - other) // 2) + other + pictures * PICTURE
-
-
-def _most(body: bytes) -> int:
-    if b"6" not in body:  # nor `base64`
-        return len(body)
-    text, pictures = _without_pictures(body)
-    return len(text) + pictures * PICTURE
 
 
 def _without_pictures(body: bytes) -> tuple[bytes, int]:
