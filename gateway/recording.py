@@ -56,9 +56,9 @@ def record_of(exchange: Exchange) -> Record:
         exchange.response_id, exchange.response_model, exchange.finish_reasons, exchange.flags, exchange.dropped,
         usage.input_tokens, usage.output_tokens, usage.cached, usage.cache_write, usage.reasoning, exchange.counted_by,
         charge.tokens, nano_usd / 1e9, nano_usd,
-        # Milliseconds in whole microseconds (`round` takes three times as long).
-        int((ended - received) * 1e6 + 0.5) / 1e3, int((called - received) * 1e6 + 0.5) / 1e3,
-        int((answered - called) * 1e6 + 0.5) / 1e3, int((first_byte - received) * 1e6 + 0.5) / 1e3,
+        # Milliseconds in whole microseconds, as `_ms` says them (`round` takes three times as long).
+        ((ended - received) * 1e6 + 0.5) // 1.0 / 1e3, ((called - received) * 1e6 + 0.5) // 1.0 / 1e3,
+        ((answered - called) * 1e6 + 0.5) // 1.0 / 1e3, ((first_byte - received) * 1e6 + 0.5) // 1.0 / 1e3,
         standing.line,
     )  # fmt: skip
     if reservation.held is None and safe.coverage is None and exchange.reply is None:
@@ -70,7 +70,7 @@ def record_of(exchange: Exchange) -> Record:
 
 
 def _ms(since: float | None, until: float | None) -> float | None:
-    return int((until - since) * 1e6 + 0.5) / 1e3 if since is not None and until is not None else None
+    return ((until - since) * 1e6 + 0.5) // 1.0 / 1e3 if since is not None and until is not None else None
 
 
 def _unusual(exchange: Exchange) -> Record:
