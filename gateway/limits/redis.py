@@ -135,9 +135,11 @@ class RedisStore:
             told = await self._tell(tenant)
         keys, now = self._of(tenant), self._now()
         self._admissions += 1
+        again = id(claim.scopes) in keys.joined  # what is counted for each user has scopes of its own each time
         for _ in range(3):
             form = form_of(keys, script, plans_of(keys, claim.scopes, now), claim, len(request), now)
-            self._keep(claim, len(request), form, told)
+            if again:
+                self._keep(claim, len(request), form, told)
             keyed = admission(form, claim, request, bulk(self._given()), self._me, self._admissions, ADMIT)
             if isinstance(failure, Lost):
                 lost, failure = failure, None
@@ -145,8 +147,7 @@ class RedisStore:
             else:  # an error of the script: it has not run
                 reply = await self._ask(keys.slot, script, form.count, keyed)
             now = self._learn(reply[1])
-            verdict = await self._verdict(claim, form, reply)
-            if verdict is not None:
+            if (verdict := await self._verdict(claim, form, reply)) is not None:
                 return verdict
         raise StoreFailure("the store's clock jumps")
 
@@ -168,8 +169,7 @@ class RedisStore:
         """Keep what the next request that is like this one is asked for by: until the tenant is told of again, over the
         link of this moment. A Cluster has many, and a command that may be sent on from one to another."""
         link = self._pipe.newest if self._pipe is not None else None
-        # INVARIANT: what is found by identity is kept alive, and cannot change
-        if link is None or told[1] != self._servers.life(self._index) or not isinstance(claim.scopes, tuple):
+        if link is None or told[1] != self._servers.life(self._index):
             return
         if len(self._usual) >= USUAL:
             self._usual.clear()
