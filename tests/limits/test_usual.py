@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from gateway.limits import redis as module
+from gateway.limits.ledger import GivenUp
 from gateway.limits.redis import OPEN, REGISTER, RedisStore
 from gateway.limits.redis_pipe import PAUSE
 from gateway.limits.scopes import Charge, Claim, Denial, Lease, Unit, Window
@@ -135,6 +136,36 @@ async def test_at_midnight_a_request_counts_in_the_day_that_begins(
     ]  # fmt: skip
     view = trial.RedisView(client(redis), "acme")
     assert view.calendar("key:a", Window.DAY, Unit.TOKENS) == (20261201, 7, 0)
+
+
+async def test_at_midnight_a_row_is_of_the_day_that_begins_whatever_the_limits(
+    store: RedisStore, clock: trial.TurnedClock
+) -> None:
+    bucket = (scope("key:r", limit("rpm", 50)),)
+    clock.at = LATE + 595
+    for number in range(6):
+        if number == 5:
+            clock.at += 6
+        wants = structs.replace(wanted(f"r{number}"), scopes=bucket)
+        await store.settle(await lease_of(store, wants), Charge(7, 1))
+    assert sorted((row.day.isoformat(), row.requests) for row in await store.usage("acme", 20261101)) == [
+        ("2026-11-30", 5), ("2026-12-01", 1)
+    ]  # fmt: skip
+
+
+async def test_what_is_no_admission_is_heard(store: RedisStore, redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await warmed(store)
+    seen = looks(store, monkeypatch)
+    first, again = await lease_of(store, wanted("r1")), await lease_of(store, wanted("r1"))
+    assert (first.remaining, first.epoch) == (again.remaining, again.epoch)
+    refused = await store.admit(structs.replace(wanted("r2"), tokens=995))
+    assert isinstance(refused, Denial)
+    assert (refused.limit.name, refused.current, refused.wanted) == ("tokens_per_day", 10, 995)
+    await store.settle(Lease(wanted("r3"), ()), Charge(0, 0, requests=0))
+    with pytest.raises(GivenUp):
+        await store.admit(wanted("r3"))
+    assert seen == []
+    assert trial.RedisView(client(redis), "acme").leases() == (1, 1)
 
 
 async def test_a_tenant_is_told_of_again_while_it_admits(
