@@ -31,8 +31,10 @@ KNOWN: Mapping[str, AnyFinder | Phone] = MappingProxyType({**FINDERS, "PHONE_NUM
 # Whose units may hold neither a digit nor one of the other triggers.
 _LETTERS = frozenset({"EMAIL_ADDRESS", "SECRET", "MAC_ADDRESS", "UUID", "CRYPTO"})
 _TRIGGERS = b"0123456789@:%&<\\"
-# What no unit needs but those of letters: letters, spaces, and the marks of prose. What is not ASCII is none of it.
-_PROSE = bytes(set(range(0x80)).difference(_TRIGGERS, b'"()[]{}'))
+# What no unit needs but those of letters: letters, spaces, and the marks of prose. Beyond ASCII the bytes of U+00C0 to
+# U+00FF, which are the letters of Western Europe, read as they are written, and equal to no other where case does not
+# count; of any other character the first byte is left.
+_PROSE = bytes({*range(0x80), 0xC3, *range(0x80, 0xC0)}.difference(_TRIGGERS, b'"()[]{}'))
 # What else may be in a text and is looked at more closely; beyond it are signs of an address, and of what is encoded.
 _MARKS = b'"()[]{}:<'
 _NUMERALS = b"0123456789"

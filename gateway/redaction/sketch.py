@@ -39,7 +39,7 @@ class Sketch:
     __slots__ = ("_numbers", "_shape", "_text", "data", "plain")
 
     def __init__(self, text: str, data: bytes | None = None) -> None:
-        """`data` are a text's bytes, where all of them are ASCII and are at hand."""
+        """`data` are a text's bytes, where they are at hand and nothing beyond ASCII in them can be in a unit."""
         self._text = text
         self.plain = data is not None or text.isascii()
         self.data = data if data is not None else text.encode("ascii", "replace")

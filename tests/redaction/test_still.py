@@ -4,6 +4,7 @@ find nothing in any text, and nothing is there that cannot be read or that looks
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.conversations import STORED
 from gateway.redaction.detection.profile import ProfileAnalyzer
 from gateway.redaction.gate import KNOWN, LONGEST, Gate
+from gateway.redaction.normal import normal
 from gateway.redaction.placeholders import LOOKS_LIKE
 from gateway.redaction.redact import _ENDS_HERE
 from gateway.redaction.reply import ReplyGuard
@@ -34,7 +36,8 @@ PROFILES = {
 PAIRS = {name: (Gate(profile), ProfileAnalyzer(profile)) for name, profile in PROFILES.items()}
 STRICTLY = Gate(PROFILES["strict"])
 PROSE = (
-    "Tell me about bridges.", "Well, well; \"who\" isn't? - Yes!", "an anecdote", "two\nlines\n\n",
+    "Tell me about bridges.", "Well, well; \"who\" isn't? - Yes!", "an anecdote",
+    "Schöne Grüße aus Übersee, déjà vu", "ñ × ÷ ÿ ß", "two\nlines\n\n",
     "a/b = c+d*e | ~f^2",
     "It costs #a $b; `c` > d_e", "", "{", "}", "[", "at]", "( at", "{at", " at ", "(", ":", "::", "dot", "DOT", " Dot ",
     "\t", "\\", '"', "null", "ada", "com", "example", "e:f:a:b:c:d:e:f", "<NAME_abcdefab>", "<", "é", "７", "&commat;",
@@ -121,6 +124,7 @@ def test_what_holds_something_is_not_passed(text: str) -> None:
     [
         "Note: see (below), [there] or {here}", 'He said "no": twice', "It costs 12 euros in 2024, not 1,250.00.",
         "<b>bold</b> < 3", "from 10:30 to 11:45", "see section 3.2 of 14[1]", "one\ntwo 7 8 9\n", "a = b[0] + c(1)",
+        "Größe: 12 Äpfel (für 3 Öfen)", "À Genève, le café coûte 4.50",
     ],
 )  # fmt: skip
 def test_marks_and_a_few_digits_are_looked_at_more_closely(text: str) -> None:
@@ -137,6 +141,18 @@ def test_marks_and_a_few_digits_are_looked_at_more_closely(text: str) -> None:
 def test_what_digits_and_marks_may_be_is_not_passed(tree: Any) -> None:
     for spaced in (True, False):
         assert look(STRICTLY, written({"model": "m", "input": [tree, "ada"]}, wide=True, spaced=spaced)) is None
+
+
+def test_letters_of_western_europe_are_prose_and_no_others_are() -> None:
+    for code in range(0x80, 0x800):
+        char = chr(code)
+        passed = look(STRICTLY, chat(f"na{char}ve")) is not None
+        assert passed == (0xC0 <= code <= 0xFF)
+        if passed:
+            assert normal(char).text == char
+            assert re.search(r"[\dA-Za-z\s]", char, re.IGNORECASE) is None
+    for char in "\u2010\u2019\u2026\uff21\U0001f600":
+        assert look(STRICTLY, chat(f"na{char}ve")) is None
 
 
 def test_each_entity_has_its_own_number_of_digits() -> None:
