@@ -26,7 +26,7 @@ from gateway.record import Record, ToldMore, as_json, one_line
 
 log = structlog.get_logger(__name__)
 INTERVAL = 0.1  # seconds that a record waits for others at most
-TOGETHER = 64  # records; their lines are 80 KB, and take the event loop some 60 µs
+TOGETHER = 64  # records; their lines are 80 KB, and take the event loop some 80 µs
 MOST_WAITING = 100_000  # records; some 120 MB, and minutes of blocked output
 
 
