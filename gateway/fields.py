@@ -35,7 +35,9 @@ class Again(Generic[T]):
         """Where the body begins in `data`, if that is this head and a body of the length that it names, no byte more or
         less; else 0."""
         size = self._size
-        if data[:size] == self._form % (len(data) - size):  # what then stands there: one look, and no digit is read
+        # What then stands there: one look, and no digit is read. (A length that is none or less than that is no number
+        # to go by: heads are read otherwise where nothing follows, and "-1" would stand there as what it is written.)
+        if (left := len(data) - size) > 0 and data[:size] == self._form % left:
             return size
         found = self.length(data)
         if found is None or found[0] + found[1] != len(data):

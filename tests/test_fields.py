@@ -34,7 +34,7 @@ def test_a_whole_message_is_told_from_one_with_more_or_less(first: int, length: 
     again.whole(HEAD % b"%d" % first + bytes(first))
     head, there = HEAD % b"%d" % length, max(0, length + beside)
     whole = there == length and length > 0
-    assert again.whole(head + bytes(there)) == (len(head) if whole else 0) or (length == there == 0)
+    assert again.whole(head + bytes(there)) == (len(head) if whole else 0)
     assert again.whole(HEAD % b"5" + b"hello") == len(HEAD % b"5")
 
 
@@ -46,6 +46,14 @@ def test_what_is_whole_is_what_the_length_says(value: bytes, body: bytes) -> Non
         plain = plain_head((HEAD % value)[:-4], request_lines())
         assert plain is not None
         assert (again.whole(data), plain.length) == (len(data) - len(body), len(body))
+
+
+@pytest.mark.parametrize("first", [1, 12, 123, 1234, 12345, 123456, 1234567])
+@pytest.mark.parametrize("value", [0, *range(-7, 0)])
+def test_a_length_of_nothing_or_less_is_left_to_whoever_reads_heads(first: int, value: int) -> None:
+    """As many bytes less than the last head had as its length says are not there."""
+    again = Again(HEAD % b"%d" % first, "the head")
+    assert again.whole(HEAD % b"%d" % value) == 0
 
 
 @given(st.binary(max_size=12))
