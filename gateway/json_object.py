@@ -28,6 +28,11 @@ class BadJson(ValueError):
         self.param = param
 
 
+class Repeated(dict[str, msgspec.Raw]):
+    """The members of an object in which a key that we do not read occurs twice. It holds the last value of each; a
+    provider may take the first."""
+
+
 _AROUND = '"":,'  # what a member has besides its key and value, the last one with a brace for the comma
 _ENDS = 1 + len(_AROUND)  # the opening brace, and what the last has
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -40,8 +45,8 @@ _NO_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
 
 
 def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.Raw]:
-    """The members of a JSON object, values undecoded. `read_keys` are those whose meaning must be unique. Raises
-    BadJson."""
+    """The members of a JSON object, values undecoded; Repeated where a key occurs twice. `read_keys` are those whose
+    meaning must be unique. Raises BadJson."""
     try:
         body.isascii() or body.decode("utf-8")  # what is not decoded below is not checked below
         fields: dict[str, msgspec.Raw] = _decoder.decode(body)
@@ -53,8 +58,12 @@ def parse_object(body: bytes, read_keys: frozenset[bytes]) -> dict[str, msgspec.
         raise BadJson(f"it is nested more than {DEEPEST} levels deep.") from None
     if len(body) > _FLAT:
         _check_depth(body)
-    if _gap(body, fields) is None and _walked(body, fields) is None:
-        _check_unique(body, {key.decode() for key in read_keys})
+    if (
+        _gap(body, fields) is None
+        and _walked(body, fields) is None
+        and not _is_unique(body, {key.decode() for key in read_keys})
+    ):
+        return Repeated(fields)
     return fields
 
 
@@ -228,8 +237,8 @@ def _many_brackets(body: bytes) -> bool:
     return False
 
 
-def _check_unique(body: bytes, read_keys: set[str]) -> None:
-    """The slow, sure way. Raises BadJson for a key of the top level that occurs twice."""
+def _is_unique(body: bytes, read_keys: set[str]) -> bool:
+    """The slow, sure way: whether no key of the top level occurs twice. Raises BadJson for one that is read."""
     seen: set[str] = set()
     # Objects close from the inside out, so the last list of pairs is the top level's.
     top: list[tuple[str, object]] = []
@@ -242,3 +251,4 @@ def _check_unique(body: bytes, read_keys: set[str]) -> None:
         if name in seen and name in read_keys:
             raise BadJson(f"the key '{name}' occurs twice.", param=name)
         seen.add(name)
+    return len(seen) == len(top)

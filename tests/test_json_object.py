@@ -13,6 +13,7 @@ from gateway.json_object import (
     _SHORT,
     DEEPEST,
     BadJson,
+    Repeated,
     _gap,
     _members,
     _spliced,
@@ -99,6 +100,9 @@ def test_duplicates_are_never_taken_for_none(
     if name.encode("utf-8", "surrogatepass") in READ:
         with pytest.raises(BadJson):
             parse_object(twice, READ)
+    else:
+        assert type(parse_object(twice, READ)) is Repeated
+    assert type(parse_object(body, READ)) is dict
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from gateway.json_object import Repeated
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.normal import FEWEST_DIGITS, hides, normal
 from gateway.redaction.placeholders import LOOKS_LIKE
@@ -100,7 +101,7 @@ class Gate:
         between them, so that every bracket and colon stands between texts. Then only a spoken "dot" can be part of a
         unit. What else is left is looked at more closely.
         """
-        if body is None or not self._looks or len(body) > LONGEST:
+        if body is None or not self._looks or len(body) > LONGEST or type(fields) is Repeated:
             return None
         values = size = 0
         for name, raw in fields.items():

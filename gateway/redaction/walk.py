@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.json_object import BadJson, dumped, has_duplicates, splice
+from gateway.json_object import BadJson, Repeated, dumped, has_duplicates, splice
 
 # Top-level parameters whose strings are words of the API, not of a person.
 NOT_TEXT = frozenset((
@@ -102,6 +102,8 @@ def clean_fields(fields: Mapping[str, msgspec.Raw], may_hold: Callable[[str], bo
     Sound because JSON's punctuation only stands between texts, where it can join nothing that `may_hold` looks for,
     and because text with escapes other than a line's end is not judged here.
     """
+    if type(fields) is Repeated:  # of a key that occurs twice, only the last value is seen here
+        return None
     values = size = 0
     for name, raw in fields.items():
         if name in NOT_TEXT:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.privacy.texts import labelled
+from gateway.errors import Refusal
 from gateway.json_object import parse_object
 from gateway.policy.compiled import RedactionProfile
 from gateway.redaction.conversations import STORED
@@ -227,6 +228,24 @@ async def test_a_profile_that_changed_is_another() -> None:
     assert redactor.at_once(other) is not None
     await redactor.redact(permit_of("/v1/embeddings", CLEAN["/v1/embeddings"], words))
     assert redactor.at_once(permit_of("/v1/embeddings", CLEAN["/v1/embeddings"], words)) is None
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        b'{"model":"m","suffix":"ada@example.com","suffix":"clean"}',
+        b'{"model": "m", "suffix": "clean", "suffix": "clean"}',
+        b'{"suffix":"ada@example.com","model":"m","s\\u0075ffix":""}',
+    ],
+)
+async def test_a_key_that_nobody_reads_is_not_passed_by_its_last_value(twice: bytes) -> None:
+    redactor = redaction()
+    await redactor.redact(permit_of("/v1/completions", {"model": "m", "prompt": ""}))
+    permit = permit_of("/v1/completions", twice)
+    assert redactor.at_once(permit) is None
+    refused = await redactor.redact(permit)
+    assert isinstance(refused, Refusal)
+    assert "same key twice" in refused.message
 
 
 async def test_a_reply_is_searched_where_the_profile_says_so() -> None:
