@@ -34,7 +34,7 @@ _HEADING = frozenset((
 READ_KEYS = frozenset(
     b"model messages prompt input stream stream_options max_tokens max_completion_tokens n best_of user tools store"
     b" metadata functions tool_choice max_output_tokens instructions system previous_response_id conversation"
-    b" background requests session data_source purpose".split()
+    b" background requests session data_source purpose service_tier".split()
 )
 
 

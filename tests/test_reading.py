@@ -115,3 +115,10 @@ def test_a_body_that_is_empty_or_too_large_is_refused_behind_a_head_that_came_be
     refusal = long_way(headers, CHAT, body)
     assert isinstance(refusal, Refusal)
     assert refusal.reason == reason
+
+
+def test_a_service_tier_that_is_named_twice_is_refused() -> None:
+    body = b'{"model":"m","service_tier":"priority","service_tier":"auto"}'  # priced by one, served by the other
+    found = asyncio.run(read(Came({"content-length": "1"}, body), CHAT, 1000))
+    assert isinstance(found, Refusal)
+    assert "'service_tier' occurs twice" in found.message
