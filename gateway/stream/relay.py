@@ -92,9 +92,11 @@ async def _send_error(exchange: Exchange, answer: Answer, reply: Reply, status: 
     told = exchange.dialect.overloaded if error.code == OVERLOADED else error.status
     exchange.ending, exchange.status = Ending.PROVIDER_ERROR, told
     wire = Wire(told, error.type, error.code, error.retryable)
-    own = () if error.retryable else (("x-should-retry", "false"),)
-    if error.retryable and error.retry_after is not None:
-        own = (("retry-after", f"{error.retry_after:g}"),)
+    own: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
+    if not error.retryable:
+        own += (("x-should-retry", "false"),)
+    elif error.retry_after is not None:
+        own += (("retry-after", f"{error.retry_after:g}"),)
     body = exchange.dialect.envelope(wire, error.message, error.param, exchange.request_id)
     await reply.send(Head(wire.status, own, answer.lines), body)
 

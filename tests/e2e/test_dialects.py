@@ -358,6 +358,8 @@ def test_errors_in_the_clients_words(served: Served, provider: str, play: str, s
     with served.messages() as messages, pytest.raises(anthropic.APIStatusError) as said:
         messages.messages.create(model=provider, max_tokens=9, messages=[{"role": "user", "content": "hi"}])
     assert said.value.status_code == (529 if status == 503 else status)
+    for caught in (told.value, said.value):
+        assert caught.response.headers["content-type"] == "application/json"
     assert isinstance(said.value.body, dict)
     kinds = {502: "api_error", 429: "rate_limit_error", 503: "overloaded_error"}
     assert said.value.body["error"]["type"] == kinds[status]
