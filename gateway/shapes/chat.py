@@ -109,6 +109,8 @@ class _PlainUsage(msgspec.Struct):
     completion_tokens: _Count = 0
     prompt_tokens_details: _Parts | None = None
     completion_tokens_details: _Parts | None = None
+    input_tokens: None = None
+    output_tokens: None = None
     input_tokens_details: None = None
     output_tokens_details: None = None
 
@@ -378,15 +380,13 @@ def _arguments(delta: dict[str, Any]) -> Iterable[tuple[int, dict[str, Any], str
 CHAT = Shape(
     "chat", OPENAI, "chat", ("max_completion_tokens", "max_tokens"), CHAT_OUTPUT,
     whole=said, is_error=is_error_body, meter=ChatMeter, runs=ChatRuns, stream_error=stream_error,
-    texts=frozenset((b"choices",)), asks_usage=True,
-    format=("response_format",),
+    texts=frozenset((b"choices",)), asks_usage=True, format=("response_format",),
 )  # fmt: skip
 # Both are frozen at OpenAI (API reference, Completions and Embeddings); chat and responses take what is new.
 COMPLETIONS = Shape(
     "completions", OPENAI, "text_completion", ("max_tokens", "max_completion_tokens"), COMPLETION_OUTPUT,
     whole=said, is_error=is_error_body, meter=ChatMeter, runs=lambda: ChatRuns(completions=True),
-    stream_error=stream_error,
-    texts=frozenset((b"choices",)), asks_usage=True,
+    stream_error=stream_error, texts=frozenset((b"choices",)), asks_usage=True,
     takes=frozenset((
         "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "n", "presence_penalty",
         "seed", "stop", "suffix", "temperature", "top_p", "user",

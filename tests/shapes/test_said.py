@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gateway.providers.errors import is_error_body
@@ -55,6 +55,8 @@ BODY = st.fixed_dictionaries(
 
 
 @given(BODY)
+@example({"usage": {"prompt_tokens": 0, "output_tokens": 1}})  # the words of two dialects in one usage
+@example({"usage": {"prompt_tokens": 0, "input_tokens": 5}})
 def test_the_short_way_says_what_the_long_way_says(body: dict[str, Any]) -> None:
     data = msgspec.json.encode(body)
     short, long = said(data), _said(data)
