@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -218,6 +219,7 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not on PATH: make ci-tools")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whoever ends it ends all that it started
     plan = Plan(1, 0.5, least=True, keys=200, rules=20) if options.smoke else Plan(options.rounds, options.seconds)
     wanted = rows(plan)
     if options.rows:

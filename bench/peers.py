@@ -104,7 +104,8 @@ def running(
     try:
         while not _answers(system):
             if process.poll() is not None or time.monotonic() - began > READY:
-                raise SystemExit(f"{system.name} does not answer; its log: {folder / 'log'}")
+                print((folder / "log").read_text(errors="replace")[-2000:], file=sys.stderr)  # gone with the folder
+                raise SystemExit(f"{system.name} does not answer")
             time.sleep(0.05)
         system.started_in = time.monotonic() - began
         yield system
