@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,6 +26,7 @@ from gateway.providers.openai import OpenAI
 from gateway.providers.plain_answer import WholeAnswer
 from gateway.telemetry.tasks import Background
 from gateway.tokens.counting import Counting
+from tests.arrived import Arrived
 from tests.e2e.harness import KEY, chat, key_hash
 from tests.kept import Kept
 from tests.limit_trial import TurnedClock
@@ -85,24 +85,6 @@ def policy_set(which: str) -> PolicySet:
 
 
 SETS = {which: policy_set(which) for which in ("1", "2")}
-
-
-class Arrived:
-    """A request that came whole, behind a head that may have come before."""
-
-    request_id, received, method, raw_query, peer = "req_1", 0.0, "POST", "", "::1"
-
-    def __init__(self, headers: Mapping[str, str], body: bytes, path: str) -> None:
-        self.headers, self.path, self._body = headers, path, body
-
-    def body_now(self, _: int) -> bytes | None:
-        return self._body
-
-    async def body(self, _: int) -> bytes:
-        return self._body
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        yield self._body
 
 
 class Wire:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,6 +26,7 @@ from gateway.providers.echo import Echo
 from gateway.record import Record, ToldMore
 from gateway.telemetry.tasks import Background
 from gateway.tokens.counting import Counting
+from tests.arrived import Arrived
 from tests.e2e.harness import KEY, chat, key_hash
 from tests.kept import Kept
 from tests.limit_trial import TurnedClock
@@ -52,23 +52,11 @@ model = "echo"
 }
 
 
-class Asked:
-    """A request that came whole."""
-
-    request_id, received, method, path, raw_query, peer = "req_1", 0.0, "POST", "/v1/chat/completions", "", "::1"
+class Asked(Arrived):
+    """A chat of the test's key."""
 
     def __init__(self, body: bytes) -> None:
-        self.headers: Mapping[str, str] = {"authorization": f"Bearer {KEY}", "content-length": str(len(body))}
-        self._body = body
-
-    def body_now(self, _: int) -> bytes | None:
-        return self._body
-
-    async def body(self, _: int) -> bytes:
-        return self._body
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        yield self._body
+        super().__init__({"authorization": f"Bearer {KEY}", "content-length": str(len(body))}, body)
 
 
 class Answer:
